@@ -33,6 +33,7 @@ from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUse
 from techport_ingest.brokers.mosquitto import (
     LOOPBACK,
     BrokerError,
+    DeviceCertificates,
     Mosquitto,
     MosquittoSettings,
     end_left_behind,
@@ -153,7 +154,11 @@ def _in_its_protocol(settings: Settings, reach: MqttSettings) -> MqttSettings:
 
 
 def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tuple[EmbeddedBroker, MqttSettings]:
-    """The broker, and how this process reaches it."""
+    """The broker, and how this process reaches it. Raises BrokerError."""
+    if settings.device_ca is not None:
+        raise BrokerError(
+            "device_ca needs mosquitto, and this is the embedded broker: install it, or leave device_ca out"
+        )
     address = settings.mqtt_address
     own = _own(reach)
     listen = EmbeddedSettings(
@@ -195,6 +200,19 @@ def publishes_observations(settings: Settings, own: bool) -> bool:
     return settings.mqtt_observations == "on" or (own and settings.mqtt_observations == "auto")
 
 
+def _device_certificates(settings: Settings) -> DeviceCertificates | None:
+    """What devices may show in place of passwords. Raises BrokerError."""
+    if settings.device_ca is None:
+        return None
+    if settings.broker_cert is None:
+        raise BrokerError("device_ca needs broker_cert and broker_key: certificates are shown within TLS")
+    return DeviceCertificates(
+        port=settings.device_ca_port,
+        authority=settings.device_ca.resolve(),
+        revoked=None if settings.device_crl is None else settings.device_crl.resolve(),
+    )
+
+
 def _broker_kind(settings: Settings) -> str:
     if settings.broker != "auto":
         return settings.broker
@@ -209,7 +227,10 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
         raise BrokerError("mosquitto is not installed: install it, or choose --broker embedded")
     address = settings.mqtt_address
     folder = _broker_folder(settings)
+    certificates = _device_certificates(settings)
     own = _own(reach)
+    if certificates is not None:  # a certificate with the platform's user name would have its rights: nobody knows it
+        own = PlatformUser(f"techport-{secrets.token_hex(16)}", secrets.token_hex(16))
     observed = ObservationTopics(registry).of_device if publishes_observations(settings, own=True) else nothing_observed
     access = AccessFiles(folder, Credentials(registry.database).all, address.host in LOOPBACK, lambda: [own], observed)
     access.write()
@@ -222,6 +243,7 @@ def _mosquitto(settings: Settings, reach: MqttSettings, registry: Registry) -> I
             certificate=settings.broker_cert,
             key=settings.broker_key,
             extra=access.configuration,
+            certificates=certificates,
         )
     )
     broker.start()

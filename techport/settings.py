@@ -141,6 +141,13 @@ class Settings(BaseSettings):
         None, description="certificate of `up`'s own broker, with its chain (PEM): devices then connect with TLS"
     )
     broker_key: Path | None = Field(None, description="key of that certificate (PEM)")
+    device_ca: Path | None = Field(
+        None,
+        description="authority (PEM) whose certificates devices show in place of passwords, at `up`'s own mosquitto; "
+        "needs broker_cert",
+    )
+    device_crl: Path | None = Field(None, description="list of certificates that this authority has revoked (PEM)")
+    device_ca_port: int = Field(8884, ge=1, le=65_535, description="port for devices with such a certificate")
     device_broker: str | None = Field(
         None,
         description="address of the broker that devices are given to paste: mqtts://broker.example:8883, or mqtt:// "

@@ -97,6 +97,16 @@ def end_left_behind(folder: Path, patience_s: float = PATIENCE_S) -> None:
         time.sleep(0.05)
 
 
+class DeviceCertificates(msgspec.Struct, frozen=True, kw_only=True):
+    """A listener on which devices show a certificate of the operator's authority in place of a password. Its common
+    name is the user name of the device's credential, which gives the rights.
+    """
+
+    port: int
+    authority: Path
+    revoked: Path | None = None  # list of revoked certificates (PEM)
+
+
 class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path  # configuration, queue and log live here
     executable: Path
@@ -107,6 +117,7 @@ class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
     key: Path | None = None
     extra: tuple[str, ...] = ()  # more lines for the configuration file
     max_connections: int = 10_000  # of devices, where clients need a credential
+    certificates: DeviceCertificates | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -158,7 +169,24 @@ def configuration(settings: MosquittoSettings) -> str:
             f"max_connections {settings.max_connections}",
             f"listener 0 {settings.socket}",
         ]
+    if settings.certificates is not None:
+        lines += _with_certificates(settings, settings.certificates)
     return "\n".join(lines) + "\n"
+
+
+def _with_certificates(settings: MosquittoSettings, devices: DeviceCertificates) -> list[str]:
+    return [
+        f"listener {devices.port} {settings.host}",
+        f"certfile {settings.certificate}",
+        f"keyfile {settings.key}",
+        f"cafile {devices.authority}",
+        *([f"crlfile {devices.revoked}"] if devices.revoked is not None else []),
+        "require_certificate true",
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        "max_qos 1",
+        f"max_connections {settings.max_connections}",
+    ]
 
 
 class Mosquitto:
