@@ -22,7 +22,7 @@ question: {en: "Where is it?"}
 data_class: open
 licence: CC-BY-4.0
 devices:
-  - {id: a, kind: sensor, position: {lat: 63.42, lon: 10.39}, streams: [{quantity: pm10}]}
+  - {id: a, tags: {street: Kirkegata}, kind: sensor, position: {lat: 63.42, lon: 10.39}, streams: [{quantity: pm10}]}
   - {id: b, kind: sensor, position: {lat: 63.43, lon: 10.41}, streams: [{quantity: pm10}]}
   - {id: c, kind: camera, position: {lat: 63.44, lon: 10.45}, streams: [{quantity: pm10}]}
   - {id: nowhere, streams: [{quantity: pm10}]}
@@ -49,6 +49,16 @@ async def test_links_lead_from_the_landing_page_to_the_devices(client: httpx.Asy
     assert crane["geometry"]["coordinates"] == [10.4, 63.4385]
     assert crane["properties"]["pm10"] == 10 + (HOURS - 1) / 7
     assert (await get(client, f"/collections/kai-luft/items/{crane['id']}"))["properties"] == crane["properties"]
+
+
+async def test_tags_are_properties_here_and_in_sensorthings(city: City, client: httpx.AsyncClient) -> None:
+    city.import_text(PLACED)
+    first, second = (await get(client, "/collections/plassert/items?limit=2"))["features"]
+    assert (first["properties"]["street"], first["properties"]["kind"]) == ("Kirkegata", "sensor")
+    assert "street" not in second["properties"]
+    query = {"$filter": "properties/tags/street eq 'Kirkegata'"}
+    (thing,) = (await client.get("/sta/v1.1/Things", params=query)).json()["value"]
+    assert thing["properties"]["device"] == "a"
 
 
 async def test_pages_boxes_and_properties(city: City, client: httpx.AsyncClient) -> None:

@@ -214,6 +214,7 @@ def _features(services: Services, catalogue: RegistryView, devices: list[DeviceI
             "id": device.device,
             "geometry": {"type": "Point", "coordinates": [device.position.lon, device.position.lat]},
             "properties": {
+                **device.tags,
                 "pilot": device.pilot,
                 "device": device.device,
                 "title": device.title.get("en") or device.device,

@@ -288,6 +288,7 @@ def _thing_properties(
         "licence": licence_of(pilot) if pilot else None,
         "attribution": pilot.attribution if pilot else None,
         "described": device.described if device else False,
+        **({"tags": dict(device.tags)} if device and device.tags else {}),
     }
 
 
