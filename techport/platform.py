@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from techport.archiving import open_readings
 from techport.data_dir import close_to_others
-from techport.settings import Settings
+from techport.settings import Address, Settings
 from techport_ingest.after.observations import PublishObservations
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser, nothing_observed
 from techport_ingest.brokers.mosquitto import (
@@ -49,6 +49,7 @@ from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
 from techport_ingest.sources.succession import SucceedingSource
 from techport_pilots.access.credentials import Credentials
+from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.accounting.device_budgets import DeviceLimits
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
@@ -356,6 +357,25 @@ def forgetting(relay: Relay | None, registry: Registry) -> ForgetRetained:
         return erased
 
     return forget
+
+
+@contextmanager
+def sharing(settings: Settings, parts: Stores) -> Iterator[None]:
+    """Let other processes of this machine use the store until the block ends, where the settings say at which address.
+
+    Raises OSError where it cannot listen there."""
+    if settings.store_address is None:
+        yield
+        return
+    from techport_storage.shared.server import StoreServer
+
+    address = Address.parse(settings.store_address)
+    server = StoreServer(parts.readings, address.host, address.port, OperatorToken.of(settings.data).matches)
+    log.info("other processes may use the store", store=f"flight://{address}?token_file={settings.data / 'token'}")
+    try:
+        yield
+    finally:
+        server.shutdown()
 
 
 @contextmanager

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         description="whole months before the present one that stay in the store; older readings are in the archive "
         "alone. 0: the store keeps everything",
     )
+    store_address: str | None = Field(
+        None,
+        description="HOST:PORT on the loopback at which `up` lets other processes of this machine use its embedded "
+        "store: `techport serve --store flight://HOST:PORT?token_file=DATA/token`",
+    )
     registry: str | None = Field(
         None, description="URL of the registry database; sqlite:///DATA/registry.sqlite unless told"
     )
@@ -286,6 +291,13 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, text: str) -> str:
         return str(Address.parse(text))
+
+    @field_validator("store_address")
+    @classmethod
+    def _shared(cls, text: str | None) -> str | None:
+        if text is not None and not Address.parse(text).is_loopback:
+            raise ValueError(f"{text!r} is reached by other machines, and what is said there is not encrypted")
+        return text
 
     @field_validator("device_broker")
     @classmethod

@@ -229,6 +229,7 @@ def open_store(url: str) -> ReadingStore:
     url : str
         `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, or `duckdb://` in memory, for tests.
         `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
+        `flight://127.0.0.1:8815?token_file=FILE` is the embedded store of another process of this machine.
 
     Returns
     -------
@@ -254,4 +255,8 @@ def open_store(url: str) -> ReadingStore:
         from techport_storage.influxdb.store import InfluxStore
 
         return InfluxStore.open(url)
+    if scheme == "flight":
+        from techport_storage.shared.store import SharedStore
+
+        return SharedStore.open(url)
     raise ValueError(f"no store for {url!r}: use duckdb:///relative.duckdb or duckdb:////absolute/path.duckdb")

@@ -143,6 +143,8 @@ def begin(**flags: object) -> Settings:
 def _run_everything(settings: Settings, pilots: list[Path], district: _District | None = None) -> None:
     check_exposure(settings)
     check_port(settings.http_address, "--http")
+    if settings.store_address is not None:
+        check_port(Address.parse(settings.store_address), "store_address")
     from techport import platform, web
 
     if settings.broker != "external":
@@ -163,6 +165,7 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
             alerting(settings, parts),
             platform.erasing(settings, parts, reached.relay),
             archiving(settings, parts.registry.database, parts.readings),
+            platform.sharing(settings, parts),
             district.running() if district else _nothing(),
         ):
             server = web.web(settings, parts, web.pipeline_health(pipeline), reached.relay, own_broker=reached.own)

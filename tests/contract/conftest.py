@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from techport_storage.model import Batch, Receipt, Replacing
+from techport_storage.shared.server import StoreServer
+from techport_storage.shared.store import SharedStore
 from techport_storage.store import ReadingStore, open_store
 from tests.cluster.archives import store_that_archives_at_once
 from tests.servers.influxd import Influxd, influxd
+from tests.servers.mosquitto import free_port
 
 __all__ = ["influxd"]
 
@@ -21,6 +25,7 @@ BACKENDS: dict[str, Callable[[Path], str]] = {
     ),
     "duckdb-memory": lambda folder: "duckdb://",
 }
+SHARED = "duckdb-shared"  # through another process's server, here a thread's
 INFLUXDB = {"influxdb": {}, "influxdb-several-writers": {"writers": "several"}}
 
 
@@ -28,9 +33,39 @@ ARCHIVE = "archive"
 """A store of which almost every row of the tests lies in the archive alone."""
 
 
-@pytest.fixture(params=[*BACKENDS, *INFLUXDB, pytest.param(ARCHIVE, marks=pytest.mark.cluster)])
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[ReadingStore]:
+    """What a server shares."""
+    store = open_store(f"duckdb:///{tmp_path}/readings.duckdb")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def shared_url(tmp_path: Path, holder: ReadingStore) -> Iterator[str]:
+    """Of a store that a server shares."""
+    port, token = free_port(), tmp_path / "token"
+    token.write_text("secret\n")
+    server = StoreServer(holder, "127.0.0.1", port, lambda shown: shown == "secret")
+    yield f"flight://127.0.0.1:{port}?token_file={token}"
+    server.shutdown()
+
+
+class WrittenWhereItIsHeld(SharedStore):
+    """As the platform uses it: messages are taken in by the process that holds the store."""
+
+    holder: ReadingStore
+
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+        return self.holder.write(batch, replacing)
+
+
+@pytest.fixture(params=[*BACKENDS, SHARED, *INFLUXDB, pytest.param(ARCHIVE, marks=pytest.mark.cluster)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, which open_store may open again and again, unless it lives in memory."""
+    if request.param == SHARED:
+        url: str = request.getfixturevalue("shared_url")
+        return url
     if request.param in INFLUXDB:
         server: Influxd = request.getfixturevalue("influxd")
         return server.url(server.new_bucket(), **INFLUXDB[request.param])
@@ -38,9 +73,15 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(store_url: str, tmp_path: Path) -> Iterator[ReadingStore]:
+def store(store_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ReadingStore]:
     """An empty store."""
-    store = store_that_archives_at_once(tmp_path) if store_url == ARCHIVE else open_store(store_url)
+    store: ReadingStore
+    if store_url.startswith("flight:"):
+        shared = WrittenWhereItIsHeld.open(store_url)
+        shared.holder = request.getfixturevalue("holder")
+        store = shared
+    else:
+        store = store_that_archives_at_once(tmp_path) if store_url == ARCHIVE else open_store(store_url)
     yield store
     store.close()
 
@@ -52,4 +93,6 @@ def lasting_url(store_url: str) -> str:
         pytest.skip("tests/cluster/test_archive.py opens archives again")
     if store_url == "duckdb://":
         pytest.skip("a store in memory ends with its process")
+    if store_url.startswith("flight:"):
+        pytest.skip("the process that holds the store goes on")
     return store_url
