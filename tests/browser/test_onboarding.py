@@ -42,14 +42,16 @@ def page(chromium: Browser, platform: Platform) -> Iterator[Page]:
     assert [one for one in complaints if "422" not in one and "400" not in one] == []
 
 
-def publish(platform: Platform, device: str, payload: str, user: str = "", password: str = "") -> None:
+def publish(
+    platform: Platform, device: str, payload: str, user: str = "", password: str = "", pilot: str = "test-street"
+) -> None:
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     if user:
         client.username_pw_set(user, password)
     client.connect("127.0.0.1", platform.mqtt_port)
     client.loop_start()
     wait_until(client.is_connected)
-    client.publish(f"pilots/test-street/{device}/readings", payload, qos=1).wait_for_publish(20)
+    client.publish(f"pilots/{pilot}/{device}/readings", payload, qos=1).wait_for_publish(20)
     client.disconnect()
     client.loop_stop()
 
