@@ -11,13 +11,16 @@ VENDOR := dashboards/techport_dashboards/web/static/vendor
 CATALOGUE := dashboards/techport_dashboards/web/locales/nb.po
 
 # What `make help` prints of each target stands behind its ##.
-.PHONY: help demo test test-fast test-slow test-faults test-cluster soak test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
+.PHONY: help demo shell test test-fast test-slow test-faults test-cluster soak test-six-dates test-dates lint docs pictures messages fuzz-api assets install install-dev system-packages pin-images audit clean
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: install assets ## the whole platform with a simulated district; ARGS="..." are given to `techport demo`
 	@$(RUN)/techport demo $(ARGS)
+
+shell: install ## a shell in which the command `techport` is found
+	@PATH="$(abspath $(RUN)):$$PATH" $${SHELL:-/bin/sh}
 
 # One more than the two cores that the suite is meant for: tests wait for servers and browsers a third of their time.
 PYTEST := $(RUN)/pytest -n 3 --dist worksteal

@@ -7,9 +7,11 @@ import json
 import os
 import ssl
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
@@ -127,7 +129,8 @@ def lock(
         shown = str(certificate.resolve()) if certificate else None
         json.dump({"pid": os.getpid(), "command": command, "http": http, "mqtt": mqtt, "certificate": shown}, note)
         note.flush()
-        yield
+        with _listed(folder):
+            yield
         note.truncate(0)
 
 
@@ -155,6 +158,42 @@ def owner(folder: Path) -> Running | None:
     except (FileNotFoundError, msgspec.DecodeError):
         pass
     return None
+
+
+def _list_folder() -> Path:
+    """Where this user's running platforms are listed, so that a command can find one that runs in another folder."""
+    return Path(tempfile.gettempdir()) / f"techport-{os.getuid()}"
+
+
+@contextmanager
+def _listed(folder: Path) -> Iterator[None]:
+    """List the folder while its platform runs. Where that is not possible, commands have to be told with --data."""
+    place = _list_folder()
+    entry = place / blake2b(bytes(folder.resolve()), digest_size=8).hexdigest()
+    with suppress(OSError):
+        place.mkdir(mode=0o700, exist_ok=True)
+        if _is_ours(place):
+            entry.write_text(str(folder.resolve()))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            entry.unlink(missing_ok=True)
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else can have written there: the folder of temporary files is everybody's."""
+    status = place.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not stat.S_IMODE(status.st_mode) & UMASK
+
+
+def running_folders() -> list[Path]:
+    """The data folders of this user in which a platform runs now."""
+    place, folders = _list_folder(), []
+    with suppress(OSError):
+        entries = sorted(place.iterdir()) if _is_ours(place) else []
+        folders = [Path(entry.read_text()) for entry in entries]
+    return [folder for folder in folders if owner(folder) is not None]
 
 
 def platform_at(folder: Path) -> Platform | None:

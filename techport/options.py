@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
@@ -42,7 +43,40 @@ _FILES = frozenset({"sqlite", "duckdb"})
 _SECRETS = frozenset({"password", "sslpassword", "token", "secret"})
 """Parameters of a URL that hold a secret."""
 
-Data = Annotated[Path | None, typer.Option("--data", help="folder of everything that is kept (default: data)")]
+_STARTING = frozenset({"up", "demo", "serve", "ingest"})
+"""Commands that start something in the folder: they take the default without a word."""
+
+
+def data_folder(context: typer.Context, folder: Path | None) -> Path | None:
+    """Without --data, beside a platform that runs: say which folder is used, and ask where the platform's is another.
+
+    Raises typer.Abort where somebody answers neither.
+    """
+    if folder is not None or context.resilient_parsing or context.info_name in _STARTING:
+        return folder
+    from techport.data_dir import running_folders
+    from techport.settings import load_settings
+
+    settings = load_settings({})
+    running, used = running_folders(), settings.data.resolve()
+    if not running:
+        return None
+    others = [other for other in running if other != used]
+    typer.echo(f"data folder: {used}", err=True)
+    if "data" in settings.model_fields_set or used in running or not others:
+        return None
+    several = ", ".join(map(str, others))
+    if len(others) > 1 or not sys.stdin.isatty():
+        typer.echo(f"no platform runs there, but in {several}: --data names the folder", err=True)
+        return None
+    question = f"No platform runs there, but in {several}. Use that one?"
+    return others[0] if typer.confirm(question, default=True, err=True) else None
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="folder of everything that is kept (default: data)", callback=data_folder),
+]
 Http = Annotated[
     str | None, typer.Option("--http", help="HOST:PORT of the pages and the API (default: 127.0.0.1:8080)")
 ]
