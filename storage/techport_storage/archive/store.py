@@ -40,6 +40,7 @@ from techport_storage.model import (
     Micros,
     Query,
     Receipt,
+    Replacing,
     Selection,
     Stream,
     aggregate_schema,
@@ -79,14 +80,14 @@ class ArchivedStore:
 
     # -- Writing
 
-    def write(self, batch: Batch) -> Receipt:
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """See ReadingStore.write. Rows of closed days wait for a round that is at work."""
         late = batch.time < self.closed_before(now() + _CLOCKS)
         if not late.any():
-            return self.recent.write(batch)
+            return self.recent.write(batch, replacing)
         with self.exclusive():
             self._prepare(batch, late)
-            return self.recent.write(batch)
+            return self.recent.write(batch, replacing)
 
     def flag(self, batch: Batch) -> int:
         """See ReadingStore.flag."""
