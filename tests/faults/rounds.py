@@ -224,6 +224,9 @@ class _Mosquitto(_Embedded):
     def start(self) -> None:
         self._broker.start()
         mqtt_source(self.port).close()  # the session is there before the first message
+        os.kill(self._pid, signal.SIGUSR1)  # saved: in the field, a worker's session is older than the last save
+        saved = self.folder / "mosquitto" / "mosquitto.db"
+        eventually(lambda: saved.exists() and saved.stat().st_size > 0, "mosquitto has saved its sessions")
         self.start_worker()
 
     def strike(self, fault: Fault, dice: random.Random) -> None:
