@@ -370,3 +370,27 @@ def test_a_position_in_a_list_is_told_and_an_id_is_none() -> None:
         "x.48308.v1": "remark.unknown-quantity",
         "x.48309.v1": "remark.unknown-quantity",
     }
+
+
+@pytest.mark.parametrize("form", ["json", "native"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"date": "2026-05-04T12:30:00Z", "pm10": 7},
+        {"dato": "04.05.2026 14:30", "pm10": 7},
+        {"dato": "04.05.2026", "klokkeslett": "14:30", "pm10": 7},
+        {"date": 1777897800, "pm10": 7},
+    ],
+)
+def test_a_date_with_a_time_of_day_is_the_time(form: str, message: dict[str, Any]) -> None:
+    [reading] = read({"topic": "a/+", "format": form}, "a/77", message, "77", timezone="Europe/Oslo").readings
+    assert (reading.quantity, reading.time) == ("pm10", 1777897800000000)
+
+
+def test_parts_that_a_list_names_are_channels_and_none_is_a_word_of_a_state() -> None:
+    probes = {"probes": [{"addr": "28-03A1", "temperature": 21.5}, {"addr": "28-03A2", "temperature": 5.5}]}
+    assert stored(read({"topic": "a/+"}, "a/77", probes | {"alarm": "none", "co2": "none"}, "77")) == {
+        "air_temperature.28-03a1": (21.5, "Cel"),
+        "air_temperature.28-03a2": (5.5, "Cel"),
+        "alarm": (0, "1"),
+    }

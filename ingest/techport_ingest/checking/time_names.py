@@ -78,6 +78,11 @@ NAMES: tuple[str, ...] = (
     "gwts",
     "zeitstempel",
     "tidpunkt",
+    "klokkeslett",
+    "klokke",
+    "måletidspunkt",
+    "måltidspunkt",
+    "datetimelocal",
 )
 """Names of times, lower case, without anything between the words."""
 
@@ -160,9 +165,9 @@ def time_key(record: Mapping[str, Any]) -> str | None:
     -------
     str or None
         The earliest of NAMES that is there, not null, and more than a time of day without a date; else a short name
-        under which an epoch stands, such as t; else a time of day.
+        under which an epoch stands, such as t; else a date with a time of day; else a time of day.
     """
-    named, short = _time_keys(tuple(record))
+    named, short, dates = _time_keys(tuple(record))
     clock = None
     for key in named:
         value = record[key]
@@ -171,17 +176,31 @@ def time_key(record: Mapping[str, Any]) -> str | None:
         if type(value) is not str or not is_clock(value) or date_beside(record, key) is not None:
             return key
         clock = clock or key
-    return next((key for key in short if is_epoch(record[key])), clock)
+    epoch = next((key for key in short if is_epoch(record[key])), None)
+    return epoch or next((key for key in dates if _is_instant(record[key])), clock)
+
+
+def _is_instant(value: object) -> bool:
+    """Whether what stands under the name of a date has a time of day."""
+    return (type(value) is str and len(value) > _DATE_DIGITS and ":" in value) or is_epoch(value)
+
+
+_DATE_DIGITS = 10  # of 2026-05-04
 
 
 @remembered(4096)
-def _time_keys(keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those of the keys that are names of times, the earliest of NAMES first, and those that may be. Devices send the
-    same keys all day.
+def _time_keys(keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Those of the keys that are names of times, the earliest of NAMES first, those that may be, and those of dates.
+    Devices send the same keys all day.
     """
     named = {name: key for key in keys if (name := name_of(key))}
     short = {key.lower(): key for key in keys if key.lower() in _SHORT}
-    return tuple(named[name] for name in NAMES if name in named), tuple(short[key] for key in _SHORT if key in short)
+    dates = tuple(named[name] for name in _DATES if name in named)
+    return (
+        tuple(named[name] for name in NAMES if name in named),
+        tuple(short[key] for key in _SHORT if key in short),
+        dates,
+    )
 
 
 _CLOCK = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2}(\.\d+)?)?")

@@ -261,11 +261,16 @@ def text_value(
     device: str, time: Micros | None, key: str, text: str, unit: str | None = None, maker: str = "", part: str = ""
 ) -> Found:
     """A text of a maker's message, as a finding: see `place`."""
-    if is_absent_text(text):
+    if is_absent_text(text) and not is_none_of_state(key, text):
         return Ignored(device, MISSING, key, text, time, unit, maker)
     if is_state(key) or (not is_property(maker or key) and written_values.read(text) is not None):
         return Observed(device, time, key, text, unit, maker, part)
     return Ignored(device, "text", key, text, time, unit, maker)
+
+
+def is_none_of_state(key: str, text: str) -> bool:
+    """Whether "none" is a word of a state: an alarm that is none is off, and not unknown."""
+    return text.strip().lower() == "none" and is_state(key)
 
 
 @remembered(8192)

@@ -51,6 +51,7 @@ QUANTITIES = MappingProxyType(
         "fuktighet": "relative_humidity",
         "fukt": "relative_humidity",
         "lufttrykk": "air_pressure",
+        "trykk": "air_pressure",
         "nedbør": "precipitation",
         "nedbor": "precipitation",
         "vindhastighet": "wind_speed",
@@ -168,6 +169,14 @@ CONTAINERS = frozenset(
 )
 """Names of objects and lists that say nothing about what is in them, in lower case."""
 
+_PARTS = frozenset(
+    ("sensors", "probes", "channels", "devices", "nodes", "modules", "inputs", "ports", "zones", "rooms", "points")
+)
+"""Names of lists and objects whose members are parts of a device, each under the name that it has there."""
+
+_PART_OF_A_LIST = 3  # list, name, quantity
+_NOT_IN_A_CHANNEL = re.compile(r"[^a-z0-9_-]+")
+
 _NO_CHANNEL = frozenset(
     (
         *(
@@ -207,6 +216,13 @@ def quantity_of_path(path: tuple[str, ...]) -> str:
         name = quantity_of_path(within)
         if name in builtin():
             return name
+    if (
+        len(path) == _PART_OF_A_LIST
+        and path[0].lower() in _PARTS
+        and len(path[1]) > 2
+        and quantity(path[2]) in builtin()
+    ):
+        return f"{quantity(path[2])}.{_NOT_IN_A_CHANNEL.sub('-', path[1].lower()).strip('-')}"
     whole = QUANTITIES.get("_".join(path).lower()) or (quantity_in(" ".join(path)) if len(path) == 2 else None)
     if whole is not None:
         return whole

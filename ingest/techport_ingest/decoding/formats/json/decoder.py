@@ -23,6 +23,7 @@ from techport_ingest.checking.time_names import name_of
 from techport_ingest.decoding.common import (
     MOST_VALUES,
     availability,
+    is_none_of_state,
     json_document,
     json_type,
     number,
@@ -343,7 +344,7 @@ class _Shape:
             key, unit, value = value.quantity, UNITS[value.quantity], value.value
         if type(value) is str:
             text = value.strip().lower()
-            if is_absent_text(value):
+            if is_absent_text(value) and not is_none_of_state(quantity_of_path(path), value):
                 return Ignored(device, ABSENT, maker, value, time, unit)
             value = _numeric(value) if self._shape.text else value
             if field is not None:

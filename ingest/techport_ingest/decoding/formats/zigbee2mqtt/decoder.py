@@ -123,6 +123,10 @@ def origin(topic: str) -> str:
     return topic.partition("/")[0]
 
 
+_BATTERY = frozenset(("battery", "battery_low"))
+_NO_MAINS = 1_000  # V
+
+
 def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object, state: dict[str, Any]) -> Found:
     key = path[0]
     if key in _EVENTS:
@@ -133,10 +137,12 @@ def _one(device: str, time: Micros | None, path: tuple[str, ...], value: object,
     if key == "contact" and type(value) is bool:
         return place(device, time, "door_open", not value, maker=key)  # true: the magnet is near, the door is closed
     if key == "voltage":
-        # Battery devices report millivolts, mains devices volts.
+        # Battery devices report millivolts, mains devices volts: some of the former say no more than that it is low.
+        millivolts = type(value) in (int, float) and value >= _NO_MAINS  # type: ignore[operator]
+        of_a_battery = millivolts or not _BATTERY.isdisjoint(state)
         return (
             place(device, time, "battery_voltage", value, "mV", key)
-            if "battery" in state
+            if of_a_battery
             else place(device, time, key, value, "V")
         )
     if type(value) is str and value in _STATES:
