@@ -17,7 +17,7 @@ from techport_storage.columns import batch_of, tables_of
 from techport_storage.errors import StoreError
 from techport_storage.microseconds import DAY
 from techport_storage.model import BucketWidth, Micros, Query, Selection, Stream
-from techport_storage.store import ReadingStore
+from techport_storage.reading_store import ReadingStore
 
 _ROWS = 50_000  # of one write, at most
 

@@ -46,7 +46,7 @@ from techport_storage.model import (
     aggregate_schema,
 )
 from techport_storage.query_check import check_query, check_zone
-from techport_storage.store import ReadingStore
+from techport_storage.reading_store import ReadingStore
 
 _MOST_AT_ONCE = 16  # streams that are read together
 _ROWS_AT_ONCE = 200_000

@@ -22,7 +22,7 @@ from pyarrow import parquet
 from techport_storage.columns import batch_of, tables_of
 from techport_storage.errors import StoreError
 from techport_storage.model import RAW_SCHEMA, Query, Selection, Stream
-from techport_storage.store import ReadingStore
+from techport_storage.reading_store import ReadingStore
 
 FORMAT = 1
 """Of the folder. Columns: RAW_SCHEMA."""

@@ -47,8 +47,8 @@ from techport_storage.model import (
     selector,
 )
 from techport_storage.query_check import check_query, check_range, check_zone
+from techport_storage.reading_store import ReadingStore
 from techport_storage.row_aggregates import aggregate_rows, bucket_batch
-from techport_storage.store import ReadingStore
 
 Exclusive = Callable[[], AbstractContextManager[object]]
 """Holds off writes to closed days, rounds and erasures of all other processes and threads."""

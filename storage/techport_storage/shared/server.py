@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.flight as flight
 
 from techport_storage.errors import BadQuery, StoreError
+from techport_storage.reading_store import ReadingStore
 from techport_storage.shared.wire import Answer, Call, WireReceipt, Wrong, decode_call, encode
-from techport_storage.store import ReadingStore
 
 Authorized = Callable[[str], bool]
 """Whether a caller who shows this token may use the store."""
