@@ -221,8 +221,8 @@ class AuditTrail:
         hidden = problem.kind in ("not-found", "unknown-name") and problem.parameter == "pilot"
         if viewer is None or not viewer.signed_in or not (hidden or problem.kind == "forbidden"):
             return
-        named = scope.get("path_params", {}).get("pilot") or parse_qs(scope["query_string"]).get(b"pilot", [b""])[0]
-        name = named.decode(errors="replace") if isinstance(named, bytes) else str(named)
+        asked = parse_qs(scope["query_string"].decode("latin-1"), errors="replace")
+        name = str(scope.get("path_params", {}).get("pilot") or asked.get("pilot", [""])[0])
         app = scope["app"]
         exists = not name or await run_in_threadpool(_exists, app.state.services.registry_cache, name)
         if not exists:
