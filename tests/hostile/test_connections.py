@@ -7,13 +7,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 
 import httpx
 import pytest
 
+from techport_dashboards.problems import Problem
 from techport_dashboards.settings import WebSettings
+from techport_dashboards.web import request_slots
 from techport_dashboards.web.connections import ConnectionLimits
+from techport_dashboards.web.request_slots import THREADS
 from techport_dashboards.web.server import WebServer
 from tests.dashboards.conftest import anyio_backend, city
 from tests.dashboards.web import City
@@ -144,3 +147,38 @@ async def test_every_kind_of_request_is_counted(city: City) -> None:
             assert limited == (0 if path == "/decode" else 3), (path, statuses)
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/api/v1/pilots")).status_code == 200, "a share of its own"
+
+
+@pytest.mark.parametrize("length", [60_000, 200_000, None])
+def test_who_sends_slowly_keeps_nobody_from_a_thread(city: City, length: int | None) -> None:
+    """Nobody needs a credential to send a form, and a body may take minutes to arrive."""
+    slow = ConnectionLimits(connections=200, connections_of_client=200, body_seconds=60.0)
+    said = f"Content-Length: {length}" if length else "Transfer-Encoding: chunked"
+    form = "POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    with _server(city, WebSettings(slot_seconds=1.0), slow) as (_, port), ExitStack() as stack:
+        for _ in range(THREADS + 8):
+            connection = stack.enter_context(closing(_connect(port)))
+            connection.sendall(f"{form}{said}\r\n\r\n".encode() + (b"email=a" if length else b"7\r\nemail=a\r\n"))
+        time.sleep(0.5)
+        answer = httpx.get(f"http://127.0.0.1:{port}/sign-in", timeout=20)
+        assert answer.status_code == 200, answer.text
+        short = httpx.post(f"http://127.0.0.1:{port}/sign-in", data={"email": "a", "password": "b"}, timeout=20)
+        assert short.status_code == 401, short.text
+
+
+@pytest.mark.anyio
+async def test_long_bodies_have_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_slots, "LONG_BODIES", 3)
+    monkeypatch.setattr(request_slots, "LONG_BODIES_OF_CLIENT", 2)
+    slots = request_slots.RequestSlots(longest_wait=0.1)
+    async with AsyncExitStack() as stack:
+        for client in ("a", "a", "b"):
+            await stack.enter_async_context(slots.room_for_body(client))
+        with pytest.raises(Problem):
+            await stack.enter_async_context(slots.room_for_body("c"))
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(slots.room_for_body("a"))
+        with pytest.raises(Problem):
+            await stack.enter_async_context(slots.room_for_body("a"))
+        await stack.enter_async_context(slots.room_for_body("b"))

@@ -4,18 +4,25 @@ Plain `def` routes run in the pool's threads. When a database does not answer, e
 the call times out; if they could hold all threads, style sheets, metrics and live pages would wait for the database
 too. Routes of `SlotRoute` therefore take a slot before they take a thread, and there are fewer slots than threads. A
 request that waits for a slot waits in the event loop, which costs nothing.
+
+What a client sends has arrived before the slot is taken: it may take its time, and needs no credential for it. Long
+bodies are few at a time, of one client and of all, so that they do not fill the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from techport_dashboards.problems import Problem
+from techport_dashboards.web.request_bounds import largest_body
 
 THREADS = 40
 """Threads of the pool, as AnyIO starts with."""
@@ -24,12 +31,45 @@ RESERVED = 8
 """Threads that requests without a slot always find: assets, metrics, live pages, the pieces of streamed answers."""
 
 
+SHORT_BODY = 64 * 1024
+"""Bytes, which the server keeps of each connection in any case."""
+
+LONG_BODIES, LONG_BODIES_OF_CLIENT = 64, 16
+"""Longer ones that are in memory at the same time, of 4 MB at most."""
+
+
 class RequestSlots:
-    """How many requests may hold a thread at the same time. One waits at most `longest_wait` seconds for it."""
+    """How many requests may hold a thread at the same time, and how many a long body. One waits at most `longest_wait`
+    seconds for each.
+    """
 
     def __init__(self, slots: int = THREADS - RESERVED, *, longest_wait: float) -> None:
         self._free = asyncio.Semaphore(slots)
         self._longest_wait = longest_wait
+        self._bodies: Counter[str] = Counter()  # by client
+        self._room = asyncio.Condition()
+
+    @asynccontextmanager
+    async def room_for_body(self, client: str) -> AsyncIterator[None]:
+        """While a long body is in memory. Raises Problem when there is no room in time."""
+
+        def is_free() -> bool:
+            return self._bodies.total() < LONG_BODIES and self._bodies[client] < LONG_BODIES_OF_CLIENT
+
+        try:
+            async with asyncio.timeout(self._longest_wait), self._room:
+                await self._room.wait_for(is_free)
+                self._bodies[client] += 1
+        except TimeoutError as error:
+            raise Problem("server-busy", "Too many long requests are arriving, of this client or of all.") from error
+        try:
+            yield
+        finally:
+            self._bodies[client] -= 1
+            if self._bodies[client] <= 0:
+                del self._bodies[client]
+            async with self._room:
+                self._room.notify_all()
 
     async def acquire(self) -> None:
         """Take a slot. Raises Problem when none becomes free in time."""
@@ -60,4 +100,30 @@ class SlotRoute(APIRoute):
             finally:
                 slots.release()
 
-        return handle_in_slot
+        async def handle_once_arrived(request: Request) -> Response:
+            length = _length(request)
+            if length == 0 or largest_body(request.scope["path"]) is None:
+                return await handle_in_slot(request)
+            try:
+                if length is not None and length <= SHORT_BODY:
+                    await request.body()
+                    return await handle_in_slot(request)
+                slots: RequestSlots = request.app.state.services.request_slots
+                async with slots.room_for_body(request.client.host if request.client else ""):
+                    await request.body()
+                    return await handle_in_slot(request)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+
+        return handle_once_arrived
+
+
+def _length(request: Request) -> int | None:
+    """Bytes of the body, as far as the request says; None where it does not."""
+    if "transfer-encoding" in request.headers:
+        return None
+    text = request.headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_LENGTH else None
+
+
+_LONGEST_LENGTH = 19  # digits that are read as a number
