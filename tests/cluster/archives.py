@@ -21,9 +21,9 @@ def in_this_process() -> AbstractContextManager[object]:
 _LOCK = threading.RLock()
 
 
-def archived_store(folder: Path, recent: str = "duckdb://") -> ArchivedStore:
+def archived_store(folder: Path | str, recent: str = "duckdb://") -> ArchivedStore:
     """Over a DuckDB store in memory, with an archive in a folder."""
-    return ArchivedStore(open_store(recent), ArchiveTable.open(str(folder / "archive")), in_this_process)
+    return ArchivedStore(open_store(recent), ArchiveTable.open(str(Path(folder) / "archive")), in_this_process)
 
 
 class AtOnce(ArchivedStore):

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from techport import archiving, platform
+from techport.commands import doctor
 from techport.commands.archive import app
+from techport.settings import load_settings
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.leases import Turn
 from techport_storage.archive.rounds import Archiver, months_before
@@ -31,6 +35,7 @@ from techport_storage.microseconds import DAY, HOUR, SECOND
 from techport_storage.model import Batch, BucketWidth, Cursor, Query, Reading, Selection, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.cluster.archives import archived_store, in_this_process
+from tests.conftest import ROOT
 from tests.servers.s3 import ObjectStorage, object_storage
 
 __all__ = ["object_storage"]
@@ -469,3 +474,67 @@ def test_without_the_library_the_error_names_it() -> None:
     code = "import sys; sys.modules['deltalake'] = None; import techport_storage.archive.table"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'techport[archive]'" in told.stderr
+
+
+# In the platform
+
+
+def test_a_platform_keeps_its_archive_up_to_date_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TECHPORT_ARCHIVE", str(tmp_path / "archive"))
+    monkeypatch.setattr(archiving, "FIRST_ROUND", 0.01)
+    settings = load_settings({"data": tmp_path / "data"})
+    with platform.stores(settings) as parts:
+        parts.readings.write(Batch.of(readings()[:600]))
+        table = ArchiveTable.open(str(tmp_path / "archive"))
+        with archiving.archiving(settings, parts.registry.database, parts.readings):
+            until = time.monotonic() + 120
+            while table.snapshot().archived is None:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        assert {file.pilot for file in table.snapshot().files} == {"luft"}
+    told = {check.name: check for check in doctor._archive(settings)}
+    assert told["archive"].state == "ok"
+    assert "all days before 20" in told["archive"].found
+    (tmp_path / "archive" / "_delta_log" / "00000000000000000000.json").write_text("?")
+    (tmp_path / "archive" / "_delta_log" / "00000000000000000001.json").write_text("?")
+    told = {check.name: check for check in doctor._archive(settings)}
+    assert told["archive"].state == "failed"
+
+
+ROUNDS = """
+import sys
+from techport_storage.archive.rounds import Archiver
+from techport_storage.clock import now
+from techport_storage.microseconds import DAY
+from techport_storage.store import open_store
+from tests.cluster.archives import archived_store
+
+store = archived_store(sys.argv[1], f"duckdb:///{sys.argv[1]}/readings.duckdb")
+print("begun", flush=True)
+for day in range(60, -1, -1):
+    Archiver(store, keep_months=1, grace_s=0).round(now() - day * DAY)
+"""
+
+
+@pytest.mark.slow
+def test_rounds_of_a_process_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """SIGKILL at any moment, five times; what was acknowledged is there once, in the store or the archive."""
+    url = f"duckdb:///{tmp_path}/readings.duckdb"
+    recent = open_store(url)
+    recent.write(Batch.of(readings()))
+    recent.close()
+    dice = random.Random()
+    for _ in range(5):
+        command = [sys.executable, "-c", ROUNDS, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            time.sleep(dice.uniform(0, 3))
+            process.kill()
+    store = archived_store(tmp_path, url)
+    archive(store)
+    truth = open_store("duckdb://")
+    truth.write(Batch.of(readings()))
+    assert store.table.snapshot().moved is not None
+    assert plain(store.read(Query()).read_all()).equals(plain(truth.read(Query()).read_all()))
+    store.close()

@@ -56,6 +56,7 @@ Exclusive = Callable[[], AbstractContextManager[object]]
 CLOSED_AFTER_DAYS = 2
 _CLOCKS = HOUR  # that those of two machines may be apart, and that a write may take
 _TRIES = 5
+_LAST_ROWS = 100_000  # kept in memory, some 300 bytes each
 T = TypeVar("T")
 
 
@@ -250,6 +251,8 @@ class ArchivedStore:
         if (file.path, stream) not in self._last_rows:
             select = Selection(streams=(stream,))
             (batch,) = record_batches(rows(self.table, [file], select, last, last), RAW_SCHEMA)
+            if len(self._last_rows) >= _LAST_ROWS:
+                self._last_rows = {}
             self._last_rows[file.path, stream] = batch
         return next(stretches([self._last_rows[file.path, stream]]))
 
