@@ -394,3 +394,14 @@ def test_parts_that_a_list_names_are_channels_and_none_is_a_word_of_a_state() ->
         "air_temperature.28-03a2": (5.5, "Cel"),
         "alarm": (0, "1"),
     }
+
+
+def test_records_of_a_list_within_a_list_are_named_and_their_ids_are_no_values() -> None:
+    measured = [
+        {"measurementId": "4097", "type": "Air Temperature", "measurementValue": 24.5},
+        {"measurementId": "4098", "type": "Air Humidity", "measurementValue": 60},
+    ]
+    for message in ({"messages": [measured]}, {"messages": measured}, {"messages": [measured[:1]], "humidity": 60}):
+        explanation = read({"topic": "a/+"}, "a/77", message, "77")
+        assert stored(explanation) == {"air_temperature": (24.5, "Cel"), "relative_humidity": (60, "%")}
+        assert reasons(explanation) == []

@@ -163,6 +163,9 @@ def flattened(tree: Any, taken: tuple[str, ...] = (), *, timed: bool = True) -> 
         unit = None
         if kind is list:
             _check_depth(path)
+            if len(value) == 1 and type(value[0]) is list:  # a list of one list names nothing
+                waiting.append((path, value[0], time))
+                continue
             waiting.extend(((*path, key), part, time) for key, part in reversed(_named(value)))
             continue
         if kind is dict:
@@ -267,6 +270,12 @@ def value_key(record: dict[str, Any]) -> str | None:
     if key is None or not _BESIDE_A_VALUE.issuperset(record) or type(record[key]) in (dict, list):
         return None
     return key
+
+
+@remembered(4096)
+def numbers_something(key: str) -> bool:
+    """Whether a key is that of an id or an address."""
+    return _NUMBERS.search(key) is not None
 
 
 @remembered(4096)
