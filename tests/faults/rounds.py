@@ -27,6 +27,7 @@ from paho.mqtt.client import Client
 
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_pilots.accounting.audit import audit
+from techport_pilots.children import start_child
 from tests.ingest.running import NOON, Ingest, eventually, hang_up, mqtt_source, publisher, reading
 from tests.servers.mosquitto import free_port
 
@@ -177,7 +178,7 @@ class _Embedded:
     def start_worker(self) -> None:
         command = [sys.executable, str(WORKER), str(self.folder), str(self.port), self.kind]
         with (self.folder / "worker.log").open("ab") as log:
-            self._worker = subprocess.Popen(command, stdout=log, stderr=log)
+            self._worker = start_child(command, stdout=log, stderr=log)  # ends with us
 
     def kill_worker(self) -> None:
         assert self._worker is not None
