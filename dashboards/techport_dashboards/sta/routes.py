@@ -38,7 +38,7 @@ MQTT = "http://www.opengis.net/spec/iot_sensing/1.1/req/receive-updates-via-mqtt
 @router.get("")
 @router.get("/")
 @needs("see", anybody=OPEN_DATA)
-async def root(request: Request, services: ServicesDep) -> Response:
+def root(request: Request, services: ServicesDep) -> Response:
     """The entity sets and what is implemented."""
     base = _root(request)
     sets = [{"name": name, "url": f"{base}/{name}"} for name in RELATIONS]

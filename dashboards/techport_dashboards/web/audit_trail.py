@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from urllib.parse import parse_qs
 
 import structlog
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -224,7 +225,7 @@ class AuditTrail:
         asked = parse_qs(scope["query_string"].decode("latin-1"), errors="replace")
         name = str(scope.get("path_params", {}).get("pilot") or asked.get("pilot", [""])[0])
         app = scope["app"]
-        exists = not name or await run_in_threadpool(_exists, app.state.services.registry_cache, name)
+        exists = not name or await run_in_threadpool(_exists, app, name)
         if not exists:
             return
         pattern = app.state.paths.get(scope.get("endpoint"), "")
@@ -256,8 +257,9 @@ class AuditTrail:
         await record(self._queue, entries)
 
 
-def _exists(registry_cache: RegistryCache, pilot: str) -> bool:
+def _exists(app: FastAPI, pilot: str) -> bool:
     """Made-up names must not fill the log."""
+    registry_cache: RegistryCache = app.state.services.registry_cache
     try:
         return pilot in registry_cache.current().pilots
     except RegistryUnavailable:
