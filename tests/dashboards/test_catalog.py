@@ -149,7 +149,7 @@ async def test_a_harvester_that_has_it_is_told_so(city: City, harvester: httpx.A
     ("language", "words"),
     [
         ("nb", ("Åpne data", "Luft på kaia", "720 målinger", "CC-BY-4.0")),
-        ("en", ("Open data", "Air on the quay", "720 readings", "100.0 % of expected data")),
+        ("en", ("Open data", "Air on the quay", "720 readings", "% of expected data since 21 Oct 2025")),
     ],
 )
 async def test_the_page_says_what_there_is(harvester: httpx.AsyncClient, language: str, words: tuple[str, ...]) -> None:
