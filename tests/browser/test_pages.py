@@ -340,9 +340,9 @@ def test_a_range_that_the_server_does_not_answer_is_not_taken(visit: Visitor) ->
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 AA; nothing where it is not installed (make assets)."""
+    """What axe-core finds against WCAG 2.2 AA."""
     if not AXE.is_file():
-        return []
+        pytest.skip("axe-core is not installed: make assets, which needs npm")
     page.evaluate(AXE.read_text())
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = page.evaluate("tags => axe.run({ runOnly: tags })", tags)
