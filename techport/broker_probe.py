@@ -30,7 +30,7 @@ def probe_broker(
     patience: float = 5.0,
 ) -> BrokerState:
     """What the broker says to a connection; `identify` gives it credentials and certificates."""
-    answered, told = threading.Event(), threading.Event()
+    answered, delivered = threading.Event(), threading.Event()
     answer: list[str] = []
     figures: dict[str, int] = {}
 
@@ -44,7 +44,7 @@ def probe_broker(
     def message(_: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
         figures[message.topic] = int(message.payload)
         if len(figures) == 2:
-            told.set()
+            delivered.set()
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = connected
@@ -57,7 +57,7 @@ def probe_broker(
     client.loop_start()
     heard = answered.wait(patience)
     if heard and not answer:
-        told.wait(1.0)
+        delivered.wait(1.0)
     client.disconnect()
     client.loop_stop()
     if not heard:

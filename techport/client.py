@@ -307,8 +307,8 @@ class Client:
             else:
                 if answer.status_code not in _RETRIED or attempt == attempts:
                     return _checked(answer)
-                said = answer.headers.get("retry-after", "")
-                wait = min(_LONGEST_WAIT_S, float(said)) if said.isdecimal() else wait
+                retry_after = answer.headers.get("retry-after", "")
+                wait = min(_LONGEST_WAIT_S, float(retry_after)) if retry_after.isdecimal() else wait
             time.sleep(wait)
         raise AssertionError("a request is sent at least once")
 
@@ -324,7 +324,7 @@ def _checked(answer: httpx2.Response) -> httpx2.Response:
 
 
 def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(one) for one in value]
+    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
 def _text(value: Any) -> str:
@@ -373,5 +373,8 @@ def _dataset(content: bytes) -> Any:
     values = [name for name in frame.columns if frame[name].dtype.kind in "fiu" and name not in names]
     dataset = xr.Dataset.from_dataframe(frame.set_index(["stream", "time"])[values])
     about = json.loads(table.schema.metadata.get(b"techport", b"{}"))
-    dataset.attrs |= {"zone": about.get("zone"), "source": ", ".join(one["title"] for one in about.get("sources", []))}
+    dataset.attrs |= {
+        "zone": about.get("zone"),
+        "source": ", ".join(source["title"] for source in about.get("sources", [])),
+    }
     return dataset

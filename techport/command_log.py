@@ -21,13 +21,13 @@ _ABOUT = ("device", "quantity", "role", "organisation", "administrator", "share"
 class CommandEntry:
     """The entry of a command: written with its first change, or when it is done."""
 
-    def __init__(self, kind: Kind, action: str, what: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, kind: Kind, action: str, command: str, arguments: Mapping[str, Any]) -> None:
         pilot = arguments.get("pilot")
         self._about = " ".join(f"{name}={_text(arguments[name])}" for name in _ABOUT if arguments.get(name))
         self._pilot = pilot if isinstance(pilot, str) else ""
         self._kind: Kind = kind
         self._action = action
-        self._what = what
+        self._what = command
         self._database: Database | None = None
         self._done = False
 
@@ -68,9 +68,9 @@ def _text(argument: object) -> str:
 
 
 @contextmanager
-def logged(kind: Kind, action: str, what: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+def logged(kind: Kind, action: str, command: str, arguments: Mapping[str, Any]) -> Iterator[None]:
     """While the command `what` runs. One that fails is logged if it changed something before, or showed raw data."""
-    entry = CommandEntry(kind, action, what, arguments)
+    entry = CommandEntry(kind, action, command, arguments)
     token = COMPANION.set(entry)
     try:
         try:

@@ -92,9 +92,9 @@ class FolderInUse(Exception):
 
 def open_to_others(folder: Path, files: Iterable[Path] = ()) -> list[Path]:
     """What of the folder, and of `files` elsewhere, other users of the machine may read or change."""
-    kept = [path for pattern in _KEPT for path in folder.glob(pattern)]
-    inside = [path for path in kept if path.is_dir() and not path.is_symlink() for path in path.rglob("*")]
-    return [path for path in dict.fromkeys((folder, *kept, *inside, *files)) if _others_may(path)]
+    entries = [path for pattern in _KEPT for path in folder.glob(pattern)]
+    inside = [path for path in entries if path.is_dir() and not path.is_symlink() for path in path.rglob("*")]
+    return [path for path in dict.fromkeys((folder, *entries, *inside, *files)) if _others_may(path)]
 
 
 def close_to_others(folder: Path, files: Iterable[Path] = ()) -> None:

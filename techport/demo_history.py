@@ -104,7 +104,7 @@ class DemoHistory:
 def _running(registry: Registry, file: Path) -> PilotDefinition:
     """The pilot of the file, written down and started before its first phase."""
     pilot = read_definition(file)
-    if pilot.id not in {there.id for there in registry.pilots()}:
+    if pilot.id not in {registered.id for registered in registry.pilots()}:
         start = _first_phase(pilot)
         with as_of(start - _WRITTEN):
             registry.import_pilot(pilot, file.read_text("utf-8"), WHO)

@@ -203,8 +203,8 @@ def _checked(answer: httpx2.Response, draft: str | None = None) -> dict[str, Any
     """The body. Raises CannotRun with what the repository says."""
     behind = f" The draft without its file: {draft}" if draft else ""
     if answer.status_code >= 300:
-        said = answer.text[:300].strip() or "nothing"
-        raise CannotRun(f"the repository answered {answer.status_code} and said {said}.{behind}")
+        text = answer.text[:300].strip() or "nothing"
+        raise CannotRun(f"the repository answered {answer.status_code} and said {text}.{behind}")
     try:
         return dict(answer.json())
     except ValueError as error:

@@ -99,8 +99,8 @@ def mcp_server(client: Client) -> MCPServer:
     def evaluate_kpi(pilot: str, kpi: str) -> str:
         """Whether an intervention changed a KPI: the effect with its interval, the checks, the reasons, and what was
         left out. `final` false: it is still running, and `verdict` says so."""
-        found = client.evaluation(pilot, kpi)
-        return _text({name: found.get(name) for name in _EVALUATED})
+        evaluation = client.evaluation(pilot, kpi)
+        return _text({name: evaluation.get(name) for name in _EVALUATED})
 
     return server
 

@@ -33,13 +33,13 @@ _ARGUMENTS = (
 
 def find_browser() -> str:
     """Path of a Chromium. Raises CannotRun, which says what else there is."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
         raise CannotRun(
             f"there is no Chromium here to make a PDF with (looked for {', '.join(BROWSERS)}): install one "
             "(apt-get install chromium), or write the report without --pdf, open it in any browser and print it as PDF"
         )
-    return found
+    return browser
 
 
 def write_pdf(html: bytes, file: Path, patience_s: float = PATIENCE_S, browser: str | None = None) -> None:
@@ -54,10 +54,10 @@ def write_pdf(html: bytes, file: Path, patience_s: float = PATIENCE_S, browser: 
         source.write_bytes(html)
         root = hasattr(os, "geteuid") and os.geteuid() == 0  # its sandbox does not work for root
         command = [browser, *_ARGUMENTS, *(["--no-sandbox"] if root else []), f"--user-data-dir={folder}/profile"]
-        said = _run([*command, f"--print-to-pdf={printed}", source.as_uri()], Path(folder), patience_s)
+        output = _run([*command, f"--print-to-pdf={printed}", source.as_uri()], Path(folder), patience_s)
         content = printed.read_bytes() if printed.exists() else b""
         if not content.startswith(b"%PDF-"):
-            lines = [line for line in said.splitlines() if line.strip()]
+            lines = [line for line in output.splitlines() if line.strip()]
             raise CannotRun(f"{browser} printed no PDF: {lines[-1][:300] if lines else 'it said nothing'}")
         file.write_bytes(content)
 

@@ -173,8 +173,10 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
     observed = ObservationTopics(registry).of_device if publishes_observations(settings, own=True) else nothing_observed
     gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own, observed)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    known = msgspec.structs.replace(reach, host=host, username=own.username, password=own.password, protocol="3.1.1")
-    return EmbeddedBroker(listen, gate), known
+    own_reach = msgspec.structs.replace(
+        reach, host=host, username=own.username, password=own.password, protocol="3.1.1"
+    )
+    return EmbeddedBroker(listen, gate), own_reach
 
 
 def end_brokers_left_behind(settings: Settings) -> None:

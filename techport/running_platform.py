@@ -42,8 +42,8 @@ def run_job(
         job = json.loads(get(platform, f"/api/v1/jobs/{job['id']}", {}))
     if job["state"] == "failed":
         raise CannotRun(str(job["problem"]))
-    found: dict[str, Any] = job["result"]
-    return found
+    result: dict[str, Any] = job["result"]
+    return result
 
 
 def stream_lines(

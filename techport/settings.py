@@ -314,9 +314,9 @@ class Settings(BaseSettings):
     @field_validator("oidc_groups")
     @classmethod
     def _granted(cls, groups: dict[str, list[str]]) -> dict[str, list[str]]:
-        for granted in (one for several in groups.values() for one in several):
-            what, colon, name = granted.partition(":")
-            if granted != "administrator" and not (colon and name and what in (*ROLES, "member")):
+        for granted in (name_of_role for several in groups.values() for name_of_role in several):
+            role, colon, name = granted.partition(":")
+            if granted != "administrator" and not (colon and name and role in (*ROLES, "member")):
                 raise ValueError(
                     f"{granted!r} is nothing that a group can give: write administrator, editor:PILOT (or another of "
                     f"{', '.join(ROLES)}) or member:ORGANISATION"

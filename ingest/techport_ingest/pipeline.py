@@ -333,11 +333,11 @@ class Pipeline:
 
     def _reprocess(self) -> None:
         """Take messages again that somebody asked to reprocess: of the quarantine, and those with ignored parts."""
-        kept = self._retrier.call("registry", ignored.take_replays, self._registry.database, self._worker)
-        if kept:
+        taken = self._retrier.call("registry", ignored.take_replays, self._registry.database, self._worker)
+        if taken:
             self._retrier.call("registry", self._view_cache.newer)  # the definition may have changed this very second
-            again = [Message(entry.topic, entry.payload, entry.received, id=-1) for entry in kept]
-            self._keep(again, reread=[entry.id for entry in kept])
+            again = [Message(entry.topic, entry.payload, entry.received, id=-1) for entry in taken]
+            self._keep(again, reread=[entry.id for entry in taken])
             log.info("took messages again of which something was ignored", messages=len(again))
         entries = self._retrier.call("registry", self._quarantine.take_replays, self._worker)
         if not entries:

@@ -84,13 +84,13 @@ def processes_with(*arguments: str | os.PathLike[str]) -> list[int]:
 
     Empty where there is no /proc.
     """
-    wanted = b"\0".join([b"", *(os.fsencode(argument) for argument in arguments), b""])
+    searched = b"\0".join([b"", *(os.fsencode(argument) for argument in arguments), b""])
     ids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command_line = (folder / "cmdline").read_bytes()
         except OSError:  # it has ended
             continue
-        if wanted in command_line and int(folder.name) != os.getpid():
+        if searched in command_line and int(folder.name) != os.getpid():
             ids.append(int(folder.name))
     return sorted(ids)

@@ -34,11 +34,11 @@ class ReplayTaken(PilotsError):
 class UnknownPilot(PilotsError, KeyError):
     """No pilot has this id. `near` holds the ids that look like it, best first."""
 
-    def __init__(self, pilot: str, known: Iterable[str]) -> None:
-        known = list(known)
+    def __init__(self, pilot: str, names: Iterable[str]) -> None:
+        names = list(names)
         self.pilot = pilot
-        self.near = difflib.get_close_matches(pilot, known, n=3, cutoff=0.6)
-        accepted = self.near or sorted(known)[:10]
+        self.near = difflib.get_close_matches(pilot, names, n=3, cutoff=0.6)
+        accepted = self.near or sorted(names)[:10]
         hint = (
             f"did you mean {' or '.join(accepted)}?" if self.near else f"there are: {', '.join(accepted) or 'none yet'}"
         )
@@ -85,10 +85,10 @@ class DefinitionError(PilotsError, ValueError):
     """A definition that cannot be used, or something that was to be added to one. `findings` has one entry for each
     thing to fix, in the order of the file."""
 
-    def __init__(self, findings: Sequence[Finding], what: str = "pilot definition") -> None:
+    def __init__(self, findings: Sequence[Finding], kind: str = "pilot definition") -> None:
         self.findings = sorted(findings, key=lambda finding: finding.line)
-        things = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
-        super().__init__("\n  ".join([f"{things} to fix in the {what}:", *map(str, self.findings)]))
+        count = "1 thing" if len(findings) == 1 else f"{len(findings)} things"
+        super().__init__("\n  ".join([f"{count} to fix in the {kind}:", *map(str, self.findings)]))
 
     @property
     def message(self) -> Message:

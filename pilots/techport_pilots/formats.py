@@ -141,8 +141,8 @@ def formats() -> Mapping[str, Format]:
 
     Raises BrokenFormat.
     """
-    found = sorted(_load(), key=lambda form: (form.name != DEFAULT, not form.own_topic, form.label.lower()))
-    return {form.name: form for form in found}
+    by_label = sorted(_load(), key=lambda form: (form.name != DEFAULT, not form.own_topic, form.label.lower()))
+    return {form.name: form for form in by_label}
 
 
 _SPECIFIC = 2

@@ -119,16 +119,18 @@ class Vocabulary:
         """
         name, dot, channel = key.partition(".")
         word = name.lower().replace("-", "_").replace(" ", "_")
-        found = next((known for known in (name, word, _OTHER_NAMES.get(word)) if known in self._by_name), None)
-        return None if found is None else f"{found}{dot}{channel}"
+        described = next(
+            (candidate for candidate in (name, word, _OTHER_NAMES.get(word)) if candidate in self._by_name), None
+        )
+        return None if described is None else f"{described}{dot}{channel}"
 
     def near(self, key: str) -> list[str]:
         """Names that `key` may have meant, best first, at most three."""
         name = key.partition(".")[0].lower().replace("-", "_").replace(" ", "_")
         words = {word: word for word in self._by_name} | _OTHER_NAMES
-        known = [words[word] for word in (key.lower(), name) if word in words]
+        same_words = [words[word] for word in (key.lower(), name) if word in words]
         close = [words[word] for word in difflib.get_close_matches(name, words, n=5, cutoff=0.7)]
-        return list(dict.fromkeys([*known, *close]))[:3]
+        return list(dict.fromkeys([*same_words, *close]))[:3]
 
     def _of_pilot(self, own: QuantityDefinition) -> Quantity:
         state = own.kind == "state"

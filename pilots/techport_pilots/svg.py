@@ -98,8 +98,8 @@ def polyline(x: Floats, y: Floats) -> str:
 
 def band(x: Floats, low: Floats, high: Floats) -> str:
     """The areas between two lines, one for each run of points that have both."""
-    known = np.isfinite(low) & np.isfinite(high)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+    finite = np.isfinite(low) & np.isfinite(high)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]]).astype(np.int8)))
     areas = []
     for first, behind in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         forth = [f"{a:.1f} {b:.1f}" for a, b in zip(x[first:behind], low[first:behind], strict=True)]

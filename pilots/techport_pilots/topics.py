@@ -35,9 +35,9 @@ def covers(wide: str, narrow: str) -> bool:
     return topic_matches(wide, narrow) and (wide.endswith("#") or not narrow.endswith("#"))
 
 
-def overlap(one: str, other: str) -> bool:
+def overlap(first: str, second: str) -> bool:
     """Whether some topic is taken by both filters."""
-    for left, right in zip_longest(one.split("/"), other.split("/")):
+    for left, right in zip_longest(first.split("/"), second.split("/")):
         if "#" in (left, right):
             return True
         if left is None or right is None:

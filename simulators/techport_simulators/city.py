@@ -157,21 +157,21 @@ class City:
                 continue
             self._stop.wait(min(max(self._clock.seconds_until(self._schedule[0][0]), 0.005), 0.5))
 
-    def _plan(self, due: int, what: FaultyDevice | Outgoing) -> None:
+    def _plan(self, due: int, sender: FaultyDevice | Outgoing) -> None:
         self._ties += 1
-        heapq.heappush(self._schedule, (due, self._ties, what))
+        heapq.heappush(self._schedule, (due, self._ties, sender))
 
     def _publish_due(self) -> bool:
         """Publish the next thing that is due, if any."""
         if not self._schedule or self._schedule[0][0] > self._clock.now():
             return False
-        due, _, what = heapq.heappop(self._schedule)
-        if isinstance(what, Outgoing):
-            self._note([what])
-            self.progress.live += self._send(what)
+        due, _, sender = heapq.heappop(self._schedule)
+        if isinstance(sender, Outgoing):
+            self._note([sender])
+            self.progress.live += self._send(sender)
             return True
-        self._plan(due + what.device.interval, what)
-        for message in what.messages(np.array([due], np.int64)):
+        self._plan(due + sender.device.interval, sender)
+        for message in sender.messages(np.array([due], np.int64)):
             if message.due > due:
                 self._plan(message.due, message)  # logged when it goes out: a stop may come first
                 continue

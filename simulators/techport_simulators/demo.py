@@ -40,11 +40,11 @@ def mapping_path(name: str) -> Path:
 
 
 def _packaged(folder: str, name: str, ending: str) -> Path:
-    there = Path(str(resources.files(__package__))) / folder
-    path = there / f"{name}{ending}"
+    directory = Path(str(resources.files(__package__))) / folder
+    path = directory / f"{name}{ending}"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in there.glob(f"*{ending}")))
-        raise FileNotFoundError(f"no {name!r} among the packaged {folder}: {known}")
+        names = ", ".join(sorted(p.stem for p in directory.glob(f"*{ending}")))
+        raise FileNotFoundError(f"no {name!r} among the packaged {folder}: {names}")
     return path
 
 

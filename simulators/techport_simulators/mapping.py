@@ -156,11 +156,11 @@ class RowParser:
         self._place = {name: at for at, name in enumerate(header)}
         self._missing = frozenset(mapping.missing)
         self._clock = Clock(mapping.time)
-        known = {*mapping.time.names, *mapping.only, *(c.column for c in mapping.columns)}
-        known |= {mapping.device_column} if mapping.device_column else set()
-        if absent := sorted(known - set(header)):
+        mapped = {*mapping.time.names, *mapping.only, *(c.column for c in mapping.columns)}
+        mapped |= {mapping.device_column} if mapping.device_column else set()
+        if absent := sorted(mapped - set(header)):
             raise MappingError(f"{path}, line 1: has no column {absent}; its columns are {header}")
-        if unknown := sorted(set(header) - known - set(mapping.ignore)):
+        if unknown := sorted(set(header) - mapped - set(mapping.ignore)):
             raise MappingError(f"{path}, line 1: columns {unknown} are neither mapped nor under ignore")
         if twice := sorted({name for name in header if header.count(name) > 1}):
             raise MappingError(f"{path}, line 1: two columns are called {twice}")
@@ -169,7 +169,7 @@ class RowParser:
         place, mapping = self._place, self._mapping
         if len(cells) != len(place):
             raise MappingError(f"{self._path}, line {line}: {len(cells)} cells where the header has {len(place)}")
-        if any(cells[place[column]] != wanted for column, wanted in mapping.only.items()):
+        if any(cells[place[column]] != expected for column, expected in mapping.only.items()):
             return Row([], left_out="filtered")
         try:
             time = self._clock(" ".join(cells[place[name]].strip() for name in mapping.time.names))

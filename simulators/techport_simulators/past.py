@@ -59,8 +59,8 @@ def past_of(pilot: PilotDefinition, seed: int, start: int, end: int, faults: Fau
 
 def _changed(pilot: PilotDefinition, device: DeviceDefinition) -> int | None:
     """Until when the device sent hourly means."""
-    hourly = [one for one in device.previous if interval_micros(one.interval) == HOUR]
-    return max((micros_of(one.until, pilot.timezone) for one in hourly), default=None)
+    hourly = [settings for settings in device.previous if interval_micros(settings.interval) == HOUR]
+    return max((micros_of(settings.until, pilot.timezone) for settings in hourly), default=None)
 
 
 def _readings(device: Device, start: int, end: int) -> Past:

@@ -29,8 +29,10 @@ def solar_elevation(time: Steps, lat: float = LATITUDE, lon: float = LONGITUDE) 
     ascension = np.arctan2(np.cos(tilt) * np.sin(ecliptic), np.cos(ecliptic))
     declination = np.arcsin(np.sin(tilt) * np.sin(ecliptic))
     sidereal = np.radians((280.46062 + 360.98564737 * days) % 360.0 + lon)
-    here = np.radians(lat)
-    sine = np.sin(here) * np.sin(declination) + np.cos(here) * np.cos(declination) * np.cos(sidereal - ascension)
+    latitude = np.radians(lat)
+    sine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(
+        sidereal - ascension
+    )
     elevation: Numbers = np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
     return elevation
 

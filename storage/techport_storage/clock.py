@@ -25,8 +25,8 @@ _TOLD: ContextVar[Micros | None] = ContextVar("told", default=None)
 
 def now() -> Micros:
     """The present in microseconds since 1970, UTC."""
-    told = _TOLD.get()
-    return time.time_ns() // 1000 + _SHIFT if told is None else told
+    given_time = _TOLD.get()
+    return time.time_ns() // 1000 + _SHIFT if given_time is None else given_time
 
 
 @contextmanager

@@ -89,10 +89,10 @@ def _to_copy(
     source: ReadingStore, target: ReadingStore, stream: Stream, start: Micros | None, end: Micros | None, again: bool
 ) -> list[tuple[Micros, Micros]]:
     """Ranges of whole days, cut to [start, end), in which the two do not hold the same number of rows."""
-    mine = _days(source, stream, start, end)
-    theirs = {} if again else _days(target, stream, start, end)
+    source_days = _days(source, stream, start, end)
+    target_days = {} if again else _days(target, stream, start, end)
     ranges: list[tuple[Micros, Micros]] = []
-    for day in sorted(day for day, rows in mine.items() if theirs.get(day) != rows):
+    for day in sorted(day for day, rows in source_days.items() if target_days.get(day) != rows):
         first = day if start is None else max(day, start)
         behind = day + DAY if end is None else min(day + DAY, end)
         if ranges and ranges[-1][1] == first:
@@ -128,13 +128,13 @@ def _check_stream(
 ) -> int:
     """The number of rows, equal in both: times, values to the bit, arrival and quality; counts and sums follow."""
     query = Query(select=_only(stream), start=start, end=end)
-    mine, theirs = _Digest(), _Digest()
-    for digest, store in ((mine, source), (theirs, target)):
+    of_source, of_target = _Digest(), _Digest()
+    for digest, store in ((of_source, source), (of_target, target)):
         for table in tables_of(store.read(query), _ROWS):
             digest.add(table)
-    if mine != theirs:
-        raise CopyDiffers(f"{'/'.join(stream)}: {mine} in the source, {theirs} in the target")
-    return mine.rows
+    if of_source != of_target:
+        raise CopyDiffers(f"{'/'.join(stream)}: {of_source} in the source, {of_target} in the target")
+    return of_source.rows
 
 
 @dataclass

@@ -120,16 +120,16 @@ class DerivedStore:
         names = self._streams()
         high = self._behind(clock.now())
         with self._lock:
-            kept = self._latest
-            if kept is None or kept[0] != (high, tuple(names)) or time.monotonic() - kept[1] > _LATEST_FRESH_S:
-                kept = self._latest = ((high, tuple(names)), time.monotonic(), self._find_latest(names, high))
+            cached = self._latest
+            if cached is None or cached[0] != (high, tuple(names)) or time.monotonic() - cached[1] > _LATEST_FRESH_S:
+                cached = self._latest = ((high, tuple(names)), time.monotonic(), self._find_latest(names, high))
         chosen = set(chosen_streams(names, select))
-        wanted = np.zeros(kept[2].num_rows, bool)
-        for stream, part in group_by_stream(kept[2]):
-            wanted[part] = stream in chosen
+        selected = np.zeros(cached[2].num_rows, bool)
+        for stream, part in group_by_stream(cached[2]):
+            selected[part] = stream in chosen
         if changed_since is not None:
-            wanted &= kept[2].column("received").cast(pa.int64()).to_numpy() >= changed_since
-        return kept[2].filter(pa.array(wanted, pa.bool_()))
+            selected &= cached[2].column("received").cast(pa.int64()).to_numpy() >= changed_since
+        return cached[2].filter(pa.array(selected, pa.bool_()))
 
     def streams(self, select: Selection) -> list[Stream]:
         """The streams of the selection of which a row is shown."""
@@ -344,8 +344,8 @@ class DerivedStore:
     def _bucket_rows(self, rows: pa.Table, derived: DerivedStream) -> Rows:
         begun = rows.column("time").cast(pa.int64()).to_numpy()
         value = rows.column(derived.aggregate).cast(pa.float64()).to_numpy()
-        there = np.isfinite(value)  # decibels and directions may have none
-        begun, value = begun[there], value[there]
+        has_value = np.isfinite(value)  # decibels and directions may have none
+        begun, value = begun[has_value], value[has_value]
         return begun, value, self._ends(begun), np.zeros(len(begun), np.uint8)
 
     # -- The latest row of each stream
@@ -399,8 +399,8 @@ def chosen_streams(names: Mapping[Stream, DerivedStream], select: Selection) -> 
     if select.streams is not None:
         return sorted(stream for stream in set(select.streams) if stream in names)
     asked = (select.pilots, select.devices, select.quantities)
-    wanted = [(place, frozenset(name)) for place, name in enumerate(asked) if name is not None]
-    return sorted(stream for stream in names if all(stream[place] in allowed for place, allowed in wanted))
+    conditions = [(place, frozenset(name)) for place, name in enumerate(asked) if name is not None]
+    return sorted(stream for stream in names if all(stream[place] in allowed for place, allowed in conditions))
 
 
 def _reading_rows(rows: pa.Table) -> Rows:
@@ -435,11 +435,11 @@ def _last_rows(table: pa.Table) -> Iterator[tuple[Stream, Rows]]:
 def _behind_row(table: pa.Table, stream: Stream, at: Micros) -> pa.Table:
     """The rows without those of the stream up to this time, which the reader has."""
     begun = table.column("time").cast(pa.int64()).to_numpy()
-    kept = np.ones(table.num_rows, bool)
+    keep = np.ones(table.num_rows, bool)
     for owner, part in group_by_stream(table):
         if owner == stream:
-            kept[part] = begun[part] > at
-    return table.filter(pa.array(kept, pa.bool_()))
+            keep[part] = begun[part] > at
+    return table.filter(pa.array(keep, pa.bool_()))
 
 
 def _aggregated(con: duckdb.DuckDBPyConnection, table: pa.Table, query: Query, schema: pa.Schema) -> pa.Table:

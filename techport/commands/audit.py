@@ -106,8 +106,8 @@ def verify(
     if verified.anchor.number:
         console.print(f"the chain begins after entry {verified.anchor}: older ones were removed")
     if verified.fault is not None:
-        what = _FAULTS[verified.fault].format(entry=verified.broken, noted=noted)
-        console.print(f"[red]{what}[/red]; the {verified.entries} entries before are as they were", soft_wrap=True)
+        fault = _FAULTS[verified.fault].format(entry=verified.broken, noted=noted)
+        console.print(f"[red]{fault}[/red]; the {verified.entries} entries before are as they were", soft_wrap=True)
         raise typer.Exit(1)
     console.print(f"[green]{verified.entries} entries are as they were written[/green]", soft_wrap=True)
     console.print(f"last entry: {verified.head}", soft_wrap=True)
@@ -141,11 +141,11 @@ def export(
 
 def _lost(loss: SessionLoss) -> str:
     at = dt.datetime.fromtimestamp(loss.at / 1e6, dt.UTC).isoformat(timespec="seconds")
-    what = {
+    cause = {
         "lost": "the broker no longer knew its session",
         "taken-over": "another client connected under its client id",
     }[loss.kind]
-    return f"worker {loss.worker} at {at}: {what}. Acknowledged messages may be missing, which no sum shows"
+    return f"worker {loss.worker} at {at}: {cause}. Acknowledged messages may be missing, which no sum shows"
 
 
 def _report(settings: Settings, pilot: str | None) -> AuditReport:

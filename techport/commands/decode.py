@@ -58,14 +58,14 @@ def show(explanation: Explanation, console: Console) -> None:
         name = visible(f"{reading.device}  {reading.quantity}")
         when = "on arrival" if reading.time is None else _iso(reading.time)
         remark = f"  ({reading.remark})" if reading.remark is not None else ""
-        said = reading.unit or "" if reading.word is None else visible(reading.word.get("en"))
-        value = f"{reading.value:.12g} {said}"
+        unit = reading.unit or "" if reading.word is None else visible(reading.word.get("en"))
+        value = f"{reading.value:.12g} {unit}"
         print_text(console, f"{name:{width}}  {value:14}  {when}{remark}")
     for event in explanation.events:
         print_text(console, f"event: {visible(event)}")
     for ignored in explanation.ignored_parts:
-        what = " = ".join(visible(text) for text in (ignored.key, ignored.value) if text)
-        print_text(console, f"ignored: {what + ', ' if what else ''}{ignored.why} ({ignored.rule})")
+        label = " = ".join(visible(text) for text in (ignored.key, ignored.value) if text)
+        print_text(console, f"ignored: {label + ', ' if label else ''}{ignored.why} ({ignored.rule})")
     for key in explanation.unmatched:
         print_text(console, f"fields: {visible(key)} matches nothing in this message")
     for part in explanation.rejected:

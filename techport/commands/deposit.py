@@ -48,7 +48,7 @@ def deposit(
         opened.close()
     if closed:
         raise CannotRun(f"{', '.join(closed)} is not open data, so its readings are not given to a repository")
-    wanted = Deposit(
+    planned = Deposit(
         repository,
         (server or SERVERS[repository]).rstrip("/"),
         datacite(frozen, settings.web_url, settings.publisher),
@@ -57,21 +57,21 @@ def deposit(
         contact,
         collection,
     )
-    check(wanted)
+    check(planned)
     token = token_file.read_text("utf-8").strip()
     if not token:
-        raise CannotRun(f"{token_file} is empty: make a token at {wanted.server} and put it there")
+        raise CannotRun(f"{token_file} is empty: make a token at {planned.server} and put it there")
     console = Console(highlight=False)
     for line in (
-        wanted.about["titles"][0]["title"],
-        f"by {'; '.join(creator['name'] for creator in wanted.about['creators'])}, {', '.join(wanted.licences)}",
+        planned.about["titles"][0]["title"],
+        f"by {'; '.join(creator['name'] for creator in planned.about['creators'])}, {', '.join(planned.licences)}",
         f"{frozen.rows} rows, {frozen.bytes} bytes, SHA-256 {frozen.sha256}",
-        f"as a draft at {wanted.server}",
+        f"as a draft at {planned.server}",
     ):
         print_text(console, line)
     if not yes and not confirm("Send it?"):
         raise Exit(1)
-    draft = send(wanted, token)
+    draft = send(planned, token)
     print_text(console, f"The draft is at {draft.page}")
     if draft.doi:
         print_text(

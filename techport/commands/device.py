@@ -65,19 +65,23 @@ def add(
         interval=interval or "",
     )
     with open_registry(data, registry) as opened:
-        came = provision_device(opened, pilot, new_device, getpass.getuser())
-    if came.version is not None:
-        print_text(console, f"{device} is in the definition (version {came.version}). {_FILE.format(pilot)}")
+        provisioned = provision_device(opened, pilot, new_device, getpass.getuser())
+    if provisioned.version is not None:
+        print_text(console, f"{device} is in the definition (version {provisioned.version}). {_FILE.format(pilot)}")
     if running is not None:
         time.sleep(TAKES_EFFECT)  # what is shown now works now, and the first message is seen
-    issued = came.credential
+    issued = provisioned.credential
     for line in (f"user name: {issued.username}", f"password:  {issued.password}", f"topic:     {issued.topic}", ""):
         console.print(line, markup=False, soft_wrap=True)
-    all_snippets = snippets(issued, BrokerAddress(address.host, address.port, tls), came.format, came.quantity)
+    all_snippets = snippets(
+        issued, BrokerAddress(address.host, address.port, tls), provisioned.format, provisioned.quantity
+    )
     chosen = [code for code in all_snippets if snippet == "all" or code.title.lower().startswith(snippet.lower())]
     for code in chosen or all_snippets:
         console.print(f"# {code.title}\n{code.text}\n", markup=False, soft_wrap=True)
-    console.print(f"Then watch it arrive: techport device watch {pilot} {came.device}", markup=False, soft_wrap=True)
+    console.print(
+        f"Then watch it arrive: techport device watch {pilot} {provisioned.device}", markup=False, soft_wrap=True
+    )
 
 
 @app.command("rotate")
@@ -103,7 +107,7 @@ def rotate(
     except InvalidDuration as error:
         raise CannotRun(f"--overlap {overlap}: {error}") from error
     with open_registry(data, registry) as opened:
-        described = [known.id for known in opened.pilot(pilot).devices]
+        described = [described_device.id for described_device in opened.pilot(pilot).devices]
         if device not in described:
             raise CannotRun(f"the pilot {pilot} has no device {device}: techport device add {pilot} {device}")
         ends = now() + length
@@ -180,16 +184,16 @@ def unknown(pilot: Pilot, data: options.Data = None, registry: options.RegistryU
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         opened.pilot(pilot)
-        found = unknown_devices(opened.database, pilot)
-    if not found:
+        devices = unknown_devices(opened.database, pilot)
+    if not devices:
         console.print("every device that sends is known")
-    for one in found:
-        last = dt.datetime.fromtimestamp(one.last / 1e6, dt.UTC).isoformat(timespec="seconds")
-        payload = one.payload[:200].decode(errors="backslashreplace")
-        about = ", ".join(visible(text) for text in (one.title, one.kind) if text)
-        who = f"{visible(one.device)} ({about})" if about else visible(one.device)
-        print_text(console, f"{who}  {one.messages} messages, the last at {last}")
-        print_text(console, f"  {visible(one.topic)}: {payload}")
+    for unknown_device in devices:
+        last = dt.datetime.fromtimestamp(unknown_device.last / 1e6, dt.UTC).isoformat(timespec="seconds")
+        payload = unknown_device.payload[:200].decode(errors="backslashreplace")
+        about = ", ".join(visible(text) for text in (unknown_device.title, unknown_device.kind) if text)
+        who = f"{visible(unknown_device.device)} ({about})" if about else visible(unknown_device.device)
+        print_text(console, f"{who}  {unknown_device.messages} messages, the last at {last}")
+        print_text(console, f"  {visible(unknown_device.topic)}: {payload}")
 
 
 @app.command("claim")

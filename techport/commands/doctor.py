@@ -79,14 +79,14 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def _disk(folder: Path) -> Check:
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    usage = shutil.disk_usage(there)
-    found = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.0f} under {there}"
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    usage = shutil.disk_usage(existing)
+    free = f"{usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.0f} under {existing}"
     if usage.free < LEAST_FREE or usage.free < usage.total * 0.02:
         return Check(
-            "disk", "failed" if usage.free < LEAST_FREE / 10 else "warning", found, "free some space, or move --data"
+            "disk", "failed" if usage.free < LEAST_FREE / 10 else "warning", free, "free some space, or move --data"
         )
-    return Check("disk", "ok", found)
+    return Check("disk", "ok", free)
 
 
 def _rights(settings: Settings) -> Iterator[Check]:
@@ -102,15 +102,18 @@ def _rights(settings: Settings) -> Iterator[Check]:
 
 
 def _ports(settings: Settings) -> Iterator[Check]:
-    for what, address, flag in (("http", settings.http_address, "--http"), ("mqtt", settings.mqtt_address, "--mqtt")):
+    for service, address, flag in (
+        ("http", settings.http_address, "--http"),
+        ("mqtt", settings.mqtt_address, "--mqtt"),
+    ):
         if not _listens(address):
-            yield Check(f"{what} port", "ok", f"{address} is free")
-        elif what == "http":
+            yield Check(f"{service} port", "ok", f"{address} is free")
+        elif service == "http":
             yield Check(
-                f"{what} port", "warning", f"{address} is taken by another program", f"choose another with {flag}"
+                f"{service} port", "warning", f"{address} is taken by another program", f"choose another with {flag}"
             )
         else:
-            yield Check(f"{what} port", "ok", f"something listens at {address}; see broker")
+            yield Check(f"{service} port", "ok", f"something listens at {address}; see broker")
 
 
 def _listens(address: Address) -> bool:

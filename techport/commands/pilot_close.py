@@ -97,22 +97,22 @@ def open_(
 
             with stores(settings) as parts:
                 ledger, scratch = parts.ledger, settings.data
-                found = open_package(package, parts.registry, parts.readings, ledger, user_name(), progress, scratch)
-            opened = msgspec.to_builtins(found)
+                result = open_package(package, parts.registry, parts.readings, ledger, user_name(), progress, scratch)
+            opened = msgspec.to_builtins(result)
     console.print(f"{opened['pilot']}: {opened['rows']} readings; every file is as its SHA-256 says")
     console.print(
         f"  the package is {origin_in_words(opened['origin'])}; {opened['written']} readings were not here before"
     )
     if opened["left_out"]:
         console.print(f"  {opened['left_out']} readings of other pilots were left out: this platform has those pilots")
-    for one in opened["evaluations"]:
+    for evaluation in opened["evaluations"]:
         same = "the same here"
-        if one["kpi"] in opened["differing"]:
-            here = one["recalculated"] or {}
-            came_out = here.get("verdict", "nothing")
-            effect = "" if here.get("effect") is None else f" (change {here['effect']:.4g})"
+        if evaluation["kpi"] in opened["differing"]:
+            recalculated = evaluation["recalculated"] or {}
+            came_out = recalculated.get("verdict", "nothing")
+            effect = "" if recalculated.get("effect") is None else f" (change {recalculated['effect']:.4g})"
             same = f"[red]differs: calculated here, {came_out}{effect}[/red]"
-        console.print(f"  {one['kpi']}: {one['verdict']} in the package, {same}", soft_wrap=True)
+        console.print(f"  {evaluation['kpi']}: {evaluation['verdict']} in the package, {same}", soft_wrap=True)
     if opened["differing"]:
         console.print(
             "  Pages, report and API show both. Checksums inside a package prove nothing against somebody who rewrites "

@@ -72,9 +72,9 @@ def event(
         when = time_of(at, definition.timezone) if at else now_datetime(ZoneInfo(definition.timezone))
         over = time_of(until, definition.timezone) if until else None
         words = Text(nb=with_note(text, who), en=with_note(en or text, who))
-        what = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
-        events.add_event(opened.database, definition, what, user_name())
-    Console(highlight=False).print(f"{pilot}: {kind} {what.time.isoformat()}, {text}")
+        entry = Event(when.replace(microsecond=0), kind, words, device, over, _position(position))  # type: ignore[arg-type]
+        events.add_event(opened.database, definition, entry, user_name())
+    Console(highlight=False).print(f"{pilot}: {kind} {entry.time.isoformat()}, {text}")
 
 
 @options.needs("edit")

@@ -29,18 +29,22 @@ def plan(
     """Which effect each KPI can find, in how many weeks and with how many devices; judged by its baseline so far."""
     settings = load_settings({"data": data, "store": store, "registry": registry})
     console = Console(highlight=False)
-    for found in _powers(settings, pilot):
-        level = "" if found["level"] is None else f", {found['level']:.4g} {found['unit']} over {found['days']} days"
-        console.print(f"[bold]{found['kpi']}[/bold]{level}")
-        if found["points"]:
-            counts = sorted({point["devices"] for point in found["points"]})
+    for estimate in _powers(settings, pilot):
+        level = (
+            ""
+            if estimate["level"] is None
+            else f", {estimate['level']:.4g} {estimate['unit']} over {estimate['days']} days"
+        )
+        console.print(f"[bold]{estimate['kpi']}[/bold]{level}")
+        if estimate["points"]:
+            counts = sorted({point["devices"] for point in estimate["points"]})
             table = Table("weeks", *(f"{count} device{'s' if count > 1 else ''}" for count in counts))
-            for weeks in sorted({point["weeks"] for point in found["points"]}):
-                row = [point for point in found["points"] if point["weeks"] == weeks]
+            for weeks in sorted({point["weeks"] for point in estimate["points"]}):
+                row = [point for point in estimate["points"] if point["weeks"] == weeks]
                 add_row(table, str(weeks), *(_size(point) for point in row))
             console.print(table)
             console.print("  the smallest difference that 4 of 5 such pilots find")
-        if note := found["note"].get(lang) or found["note"]["en"]:
+        if note := estimate["note"].get(lang) or estimate["note"]["en"]:
             console.print(f"  [yellow]{note}[/yellow]", soft_wrap=True)
 
 
@@ -62,15 +66,15 @@ def _powers(settings: Settings, pilot: str) -> list[dict[str, Any]]:
     from techport_pilots.i18n import Language as Reader
     from techport_storage.clock import now
 
-    found = []
+    estimates = []
     with stores(settings) as parts:
         definition = parts.registry.pilot(pilot)
         for kpi in definition.kpis:
             answer = power(parts.readings, definition, kpi, now())
             note = answer.obstacle or power_note(kpi, answer)
             texts = {code: "" if note is None else Reader(code).message(note) for code in ("nb", "en")}
-            found.append({**msgspec.to_builtins(answer), "note": texts})
-    return found
+            estimates.append({**msgspec.to_builtins(answer), "note": texts})
+    return estimates
 
 
 @options.needs("edit")

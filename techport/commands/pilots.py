@@ -72,18 +72,18 @@ def list_(
 ) -> None:
     """All pilots, worst first: states, devices online, targets met, ends, what needs attention."""
     table = Table("id", "title", "state", "day", "online", "targets met", "ends", "needs attention")
-    for one in _portfolio(load_settings({"data": data, "store": store, "registry": registry})):
-        day = "" if one["day"] is None else f"{one['day']} of {one['days']}"
+    for row in _portfolio(load_settings({"data": data, "store": store, "registry": registry})):
+        day = "" if row["day"] is None else f"{row['day']} of {row['days']}"
         add_row(
             table,
-            one["id"],
-            one["title"].get(lang) or one["title"]["en"] or one["title"]["nb"],
-            one["state"],
+            row["id"],
+            row["title"].get(lang) or row["title"]["en"] or row["title"]["nb"],
+            row["state"],
             day,
-            f"{one['online']} of {one['devices']}",
-            f"{one['reached']} of {one['targets']}" if one["verdicts"] and one["targets"] else "",
-            (one["ends"] or "")[:10],
-            ", ".join(one["attention"]),
+            f"{row['online']} of {row['devices']}",
+            f"{row['reached']} of {row['targets']}" if row["verdicts"] and row["targets"] else "",
+            (row["ends"] or "")[:10],
+            ", ".join(row["attention"]),
         )
     Console().print(table)
 

@@ -42,8 +42,10 @@ def propose(
     if proposal is None:
         raise CannotRun("none of the formats reads these messages: `techport decode` says why")
     sys.stdout.write(proposal.yaml())
-    told = f"{len(captured)} messages, {len(proposal.fields)} fields, {len(proposal.open)} of them have to be described"
-    Console(stderr=True, highlight=False).print(told, soft_wrap=True)
+    summary = (
+        f"{len(captured)} messages, {len(proposal.fields)} fields, {len(proposal.open)} of them have to be described"
+    )
+    Console(stderr=True, highlight=False).print(summary, soft_wrap=True)
 
 
 def _given(files: list[Path], topic: str) -> list[Captured]:

@@ -46,9 +46,9 @@ def list_(
         counts = Quarantine(opened.database).counts(where)
         newest = Quarantine(opened.database).entries(where, limit=entries).items
     table = Table("pilot", "device", "reason", "day", "entries", "values")
-    for one in counts:
-        day = (dt.date(1970, 1, 1) + dt.timedelta(days=one.day)).isoformat()
-        add_row(table, one.pilot, one.device, one.reason, day, str(one.entries), str(one.values))
+    for group in counts:
+        day = (dt.date(1970, 1, 1) + dt.timedelta(days=group.day)).isoformat()
+        add_row(table, group.pilot, group.device, group.reason, day, str(group.entries), str(group.values))
     if not counts:
         console.print("nothing is in quarantine")
         return
@@ -66,19 +66,19 @@ def show(
 ) -> None:
     """One entry: the raw message, what was wrong with it, and what to do."""
     with open_registry(data, registry) as opened:
-        found = Quarantine(opened.database).get(entry)
-    if found is None:
+        record = Quarantine(opened.database).get(entry)
+    if record is None:
         raise CannotRun(f"there is no entry {entry} in quarantine (any more)")
     console = Console(highlight=False)
     for line in (
-        _line(found),
-        f"  what to do: {found.rejection.hint()}",
-        f"  topic:      {visible(found.topic)}",
-        f"  text:       {found.payload.decode(errors='backslashreplace')}",
-        f"  hex:        {found.payload.hex(' ')}",
+        _line(record),
+        f"  what to do: {record.rejection.hint()}",
+        f"  topic:      {visible(record.topic)}",
+        f"  text:       {record.payload.decode(errors='backslashreplace')}",
+        f"  hex:        {record.payload.hex(' ')}",
     ):
         print_text(console, line)
-    if found.replay_requested is not None:
+    if record.replay_requested is not None:
         console.print("  waits to be replayed by an ingest worker")
 
 
@@ -129,9 +129,9 @@ def discard(
         raise CannotRun("say which entries: their numbers, --pilot, --device or --reason")
     where = _where(pilot, device, reason, entries)
     with open_registry(data, registry) as opened:
-        found = sum(one.entries for one in Quarantine(opened.database).counts(where))
-        if found and not yes:
-            typer.confirm(f"Delete {found} entries with their messages permanently?", abort=True)
+        count = sum(group.entries for group in Quarantine(opened.database).counts(where))
+        if count and not yes:
+            typer.confirm(f"Delete {count} entries with their messages permanently?", abort=True)
         deleted = Quarantine(opened.database).discard(where)
     Console(highlight=False).print(f"{deleted} entries deleted")
 
@@ -167,6 +167,6 @@ def _where(
 
 def _line(entry: QuarantineRecord) -> str:
     arrived = dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="seconds")
-    what = f" {entry.field}" if entry.field else ""
-    about = visible(f"{entry.pilot}/{entry.device}{what}")
+    field = f" {entry.field}" if entry.field else ""
+    about = visible(f"{entry.pilot}/{entry.device}{field}")
     return f"{entry.id}  {arrived}  {about}  {entry.reason}: {entry.rejection.detail()}"

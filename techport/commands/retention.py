@@ -71,7 +71,7 @@ def run(
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         at = now()
-        due = [one.pilot for one in erasures.plan(opened) if one.at <= at]
+        due = [entry.pilot for entry in erasures.plan(opened) if entry.at <= at]
     if not due:
         console.print("nothing is due")
         return
@@ -80,7 +80,7 @@ def run(
     _run(settings, console, due)
     folder = receipts or settings.data / "receipts"
     with open_registry(data, registry) as opened:
-        written = [one for one in erasures.receipts(opened.database) if one.done is not None and one.done >= at]
+        written = [entry for entry in erasures.receipts(opened.database) if entry.done is not None and entry.done >= at]
     for receipt in written:
         with open_registry(data, registry) as opened:
             file = write_receipt(folder, receipt, opened.database)
@@ -255,7 +255,7 @@ def _erased_here(settings: Settings, pilot: str, asked: Mapping[str, str | None]
             with relaying(settings) as relay:
                 forget = forgetting(relay, parts.registry)
                 made = erase_part(parts.registry, parts.readings, parts.ledger, part, files, forget)
-            return [signed(parts.registry.database, receipt(one)) for one in made]
+            return [signed(parts.registry.database, receipt(erasure)) for erasure in made]
 
         number = len(counted.packages) + len(counted.files)
         yield (

@@ -126,8 +126,8 @@ def _settle(registry: Registry, definitions: list[Path]) -> None:
     """Import and start the pilots of the demo that are not there yet; what was changed since stays as it is."""
     from techport_pilots.registry import lifecycle
 
-    there = {pilot.id for pilot in registry.pilots()}
-    new = [file for file in definitions if file.stem not in there]  # they are called as their files
+    imported = {pilot.id for pilot in registry.pilots()}
+    new = [file for file in definitions if file.stem not in imported]  # they are called as their files
     import_pilots(registry, new)
     for file in new:
         pilot = registry.pilot(file.stem)

@@ -89,7 +89,7 @@ def list_(
 
     settings, console = running_settings(data), Console(highlight=False)
     with open_registry(data, registry) as opened:
-        pilots = [one.id for one in opened.pilots()] if pilot is None else [opened.pilot(pilot).id]
+        pilots = [definition.id for definition in opened.pilots()] if pilot is None else [opened.pilot(pilot).id]
         for share in (share for name in pilots for share in Shares(opened.database).of(name)):
             if not share.is_open(now()):
                 continue
@@ -131,7 +131,7 @@ def _open_share(registry: Registry, name: str) -> Share:
     from techport_pilots.access.shares import Shares
 
     shares = Shares(registry.database)
-    share = next((found for pilot in registry.pilots() if (found := shares.find_by_id(pilot.id, name))), None)
+    share = next((match for pilot in registry.pilots() if (match := shares.find_by_id(pilot.id, name))), None)
     if share is None:
         raise CannotRun(f"there is no share {name[:80]!r}; `techport share list` names them")
     if not share.is_open(now()):

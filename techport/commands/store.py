@@ -49,8 +49,8 @@ def init(
         read_only=read_only,
     )
     console = Console(highlight=False)
-    kept = f"{retention_days} days" if retention_days else "for ever"
-    console.print(f"bucket {'made' if prepared.bucket_created else 'was there'}; readings are kept {kept}")
+    retention = f"{retention_days} days" if retention_days else "for ever"
+    console.print(f"bucket {'made' if prepared.bucket_created else 'was there'}; readings are kept {retention}")
     console.print(f"token {'written' if prepared.token_created else 'was there'}: {prepared.token_file}")
 
 
@@ -190,10 +190,10 @@ def _readings(settings: Settings) -> Iterator[ReadingStore]:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar, and the function that moves it: (done, of all)."""
     with progress_bars() as bars:
-        task = bars.add_task(what, total=None)
+        task = bars.add_task(label, total=None)
         yield lambda done, of: bars.update(task, completed=done, total=of)
 
 

@@ -56,10 +56,10 @@ def describe(traced: Traced) -> list[str]:
             f"stored: {visible(value.quantity)} = {value.value:.12g} of {_short(value.time)}, "
             f"received {_short(value.received)} ({late:.1f} s later)" + (", flagged" if value.quality else "")
         )
-    for one in traced.corrections:
+    for correction in traced.corrections:
         lines.append(
-            f"corrected: {visible(one.quantity)} of {_short(one.time)} was {one.before:.12g}, "
-            f"is {one.value:.12g} since {_short(one.received)}"
+            f"corrected: {visible(correction.quantity)} of {_short(correction.time)} was {correction.before:.12g}, "
+            f"is {correction.value:.12g} since {_short(correction.received)}"
         )
     for entry in traced.quarantined:
         lines.append(

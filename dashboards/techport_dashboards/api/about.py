@@ -58,8 +58,8 @@ def live(
 @needs("see", anybody="the API, with examples from open pilots")
 def describe(request: Request, services: ServicesDep, viewer: ViewerDep) -> JSONResponse:
     """This API's OpenAPI description, with examples of what there is here."""
-    known = examples_here.here(services, viewer)
-    return JSONResponse(openapi.finished(request.app.openapi(), known, services.settings.max_page_size))
+    examples = examples_here.here(services, viewer)
+    return JSONResponse(openapi.finished(request.app.openapi(), examples, services.settings.max_page_size))
 
 
 class KindItem(BaseModel):

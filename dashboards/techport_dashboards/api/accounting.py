@@ -46,8 +46,8 @@ class Sums(BaseModel):
     erased: int = Field(description="Rows that were stored and erased since.")
 
     @classmethod
-    def of(cls, one: Tally) -> Sums:
-        return cls(**msgspec.structs.asdict(one))
+    def of(cls, tally: Tally) -> Sums:
+        return cls(**msgspec.structs.asdict(tally))
 
 
 class StoredItem(BaseModel):
@@ -60,13 +60,13 @@ class StoredItem(BaseModel):
     quality: int = Field(description="Flags, added up: 0 is a reading without any.")
 
     @classmethod
-    def of(cls, one: StoredValue) -> StoredItem:
+    def of(cls, stored: StoredValue) -> StoredItem:
         return cls(
-            quantity=one.quantity,
-            time=iso(one.time),
-            value=one.value,
-            received=iso(one.received),
-            quality=one.quality,
+            quantity=stored.quantity,
+            time=iso(stored.time),
+            value=stored.value,
+            received=iso(stored.received),
+            quality=stored.quality,
         )
 
 
@@ -80,13 +80,13 @@ class CorrectionItem(BaseModel):
     received: str = Field(description="When that arrived.")
 
     @classmethod
-    def of(cls, one: Correction) -> CorrectionItem:
+    def of(cls, correction: Correction) -> CorrectionItem:
         return cls(
-            quantity=one.quantity,
-            time=iso(one.time),
-            before=one.before,
-            value=one.value,
-            received=iso(one.received),
+            quantity=correction.quantity,
+            time=iso(correction.time),
+            before=correction.before,
+            value=correction.value,
+            received=iso(correction.received),
         )
 
 
@@ -98,9 +98,9 @@ class ArrivalItem(BaseModel):
     visible: str | None = Field(description="Since when at the latest it is answered; null where it is not known.")
 
     @classmethod
-    def of(cls, one: Arrival) -> ArrivalItem:
-        visible = None if one.visible is None else iso(one.visible)
-        return cls(received=iso(one.received), workers=list(one.workers), visible=visible)
+    def of(cls, arrival: Arrival) -> ArrivalItem:
+        visible = None if arrival.visible is None else iso(arrival.visible)
+        return cls(received=iso(arrival.received), workers=list(arrival.workers), visible=visible)
 
 
 class DeviceEventItem(BaseModel):
@@ -111,8 +111,8 @@ class DeviceEventItem(BaseModel):
     text: str
 
     @classmethod
-    def of(cls, one: BookedEvent) -> DeviceEventItem:
-        return cls(time=iso(one.time), kind=one.kind, text=one.text)
+    def of(cls, event: BookedEvent) -> DeviceEventItem:
+        return cls(time=iso(event.time), kind=event.kind, text=event.text)
 
 
 class Traced(BaseModel):
@@ -142,25 +142,25 @@ class Traced(BaseModel):
         return bool(self.stored or self.quarantined or self.messages or self.events)
 
     @classmethod
-    def of(cls, one: Trace) -> Traced:
-        quarantined = [QuarantineItem.of_record(entry) for entry in one.quarantined]
+    def of(cls, traced: Trace) -> Traced:
+        quarantined = [QuarantineItem.of_record(entry) for entry in traced.quarantined]
         return cls(
-            pilot=one.pilot,
-            device=one.device,
-            known=one.known,
-            start=iso(one.start),
-            end=iso(one.end),
-            stored=[StoredItem.of(value) for value in one.stored],
-            corrections=[CorrectionItem.of(correction) for correction in one.corrections],
+            pilot=traced.pilot,
+            device=traced.device,
+            known=traced.known,
+            start=iso(traced.start),
+            end=iso(traced.end),
+            stored=[StoredItem.of(value) for value in traced.stored],
+            corrections=[CorrectionItem.of(correction) for correction in traced.corrections],
             quarantined=quarantined,
             set_aside=quarantined,
-            arrivals=[ArrivalItem.of(arrival) for arrival in one.arrivals],
-            messages=[SeenMessage.of(message) for message in one.messages],
-            events=[DeviceEventItem.of(event) for event in one.events],
-            day=Sums.of(one.day),
-            ignored=dict(one.ignored),
-            last_before=None if one.last_before is None else iso(one.last_before),
-            cut=one.cut,
+            arrivals=[ArrivalItem.of(arrival) for arrival in traced.arrivals],
+            messages=[SeenMessage.of(message) for message in traced.messages],
+            events=[DeviceEventItem.of(event) for event in traced.events],
+            day=Sums.of(traced.day),
+            ignored=dict(traced.ignored),
+            last_before=None if traced.last_before is None else iso(traced.last_before),
+            cut=traced.cut,
         )
 
 
@@ -184,10 +184,10 @@ class AuditedDay(Sums):
     )
 
     @classmethod
-    def of_row(cls, one: AuditRow) -> AuditedDay:
-        pilot, device, number = one.device_day
-        sums = msgspec.structs.asdict(one.tally)
-        return cls(pilot=pilot, device=device, day=day(number), counted=one.counted, state=one.state, **sums)
+    def of_row(cls, row: AuditRow) -> AuditedDay:
+        pilot, device, number = row.device_day
+        sums = msgspec.structs.asdict(row.tally)
+        return cls(pilot=pilot, device=device, day=day(number), counted=row.counted, state=row.state, **sums)
 
     @property
     def row(self) -> AuditRow:
@@ -216,9 +216,9 @@ class Audited(BaseModel):
     )
 
     @classmethod
-    def of(cls, one: AuditReport) -> Audited:
-        losses = [LostSession(**msgspec.structs.asdict(loss)) for loss in one.session_losses]
-        return cls(rows=[AuditedDay.of_row(row) for row in one.rows], session_losses=losses)
+    def of(cls, report: AuditReport) -> Audited:
+        losses = [LostSession(**msgspec.structs.asdict(loss)) for loss in report.session_losses]
+        return cls(rows=[AuditedDay.of_row(row) for row in report.rows], session_losses=losses)
 
     @property
     def report(self) -> AuditReport:

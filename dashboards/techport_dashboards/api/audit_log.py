@@ -103,20 +103,20 @@ def _listed(services: Services, parameters: AuditLogParameters, pilot: str | Non
         limit=size,
     )
     return {
-        "items": [_item(one) for one in page],
+        "items": [_item(item) for item in page],
         "next": None if following is None else paging.encode(str(following)),
     }
 
 
-def _item(one: Shown) -> dict[str, Any]:
-    entry = one.entry
+def _item(row: Shown) -> dict[str, Any]:
+    entry = row.entry
     return {
         "number": entry.number,
         "time": iso(entry.at),
         "until": iso(entry.until),
         "kind": entry.kind,
         "who": entry.who,
-        "email": one.email,
+        "email": row.email,
         "what": entry.what,
         "action": entry.action,
         "pilot": entry.pilot,

@@ -160,8 +160,8 @@ def _whole(services: Services, pilot: PilotDefinition, until: Micros) -> tuple[M
 
 def _definition(services: Services, pilot: str) -> PilotDefinition:
     """What is known of a pilot; of readings that no definition is left of, nothing."""
-    known = services.registry_cache.current().pilots.get(pilot)
-    return known or PilotDefinition(id=pilot, title=Text(), question=Text(), devices=[])
+    definition = services.registry_cache.current().pilots.get(pilot)
+    return definition or PilotDefinition(id=pilot, title=Text(), question=Text(), devices=[])
 
 
 def _gaps(services: Services, viewer: Viewer, parameters: GapParameters) -> dict[str, Any]:
@@ -219,18 +219,18 @@ def _asked(services: Services, viewer: Viewer, parameters: CompletenessParameter
     return _Asked({info.stream: info.arrives_us or info.interval_us for info in infos}, start, end)
 
 
-def _item(stream: Stream, counted: Counted | None, found: Completeness | None) -> dict[str, Any]:
-    found = found or Completeness(expected=0, observed=0, readings=0, flagged=0)
+def _item(stream: Stream, counted: Counted | None, of_stream: Completeness | None) -> dict[str, Any]:
+    of_stream = of_stream or Completeness(expected=0, observed=0, readings=0, flagged=0)
     return {
         **stream._asdict(),
         "since": None if counted is None else times.iso(counted.since),
         "until": None if counted is None else times.iso(counted.until),
-        "expected": found.expected,
-        "observed": found.observed,
-        "completeness": None if found.share is None else round(found.share, 6),
-        "readings": found.readings,
-        "flagged": found.flagged,
-        "first": None if found.first is None else times.iso(found.first),
-        "last": None if found.last is None else times.iso(found.last),
-        "longest_gap": found.longest_gap / 1e6,
+        "expected": of_stream.expected,
+        "observed": of_stream.observed,
+        "completeness": None if of_stream.share is None else round(of_stream.share, 6),
+        "readings": of_stream.readings,
+        "flagged": of_stream.flagged,
+        "first": None if of_stream.first is None else times.iso(of_stream.first),
+        "last": None if of_stream.last is None else times.iso(of_stream.last),
+        "longest_gap": of_stream.longest_gap / 1e6,
     }

@@ -60,10 +60,10 @@ class Decoded(BaseModel):
     unmatched: list[str] = Field(description="Keys under fields of the source that match nothing in the message.")
 
     @classmethod
-    def of(cls, said: Explanation) -> Decoded:
-        rejected = [RejectedItem.of(part) for part in said.rejected]
+    def of(cls, explanation: Explanation) -> Decoded:
+        rejected = [RejectedItem.of(part) for part in explanation.rejected]
         return cls(
-            ok=said.ok,
+            ok=explanation.ok,
             readings=[
                 DecodedReading(
                     device=reading.device,
@@ -73,17 +73,17 @@ class Decoded(BaseModel):
                     time=None if reading.time is None else times.iso(reading.time),
                     remark="" if reading.remark is None else str(reading.remark),
                 )
-                for reading in said.readings
+                for reading in explanation.readings
             ],
             rejected=rejected,
             refused=rejected,
-            ignored=list(said.ignored),
+            ignored=list(explanation.ignored),
             ignored_parts=[
                 DecodedIgnored(rule=part.rule, key=part.key, value=part.value, why=str(part.why))
-                for part in said.ignored_parts
+                for part in explanation.ignored_parts
             ],
-            events=list(said.events),
-            unmatched=list(said.unmatched),
+            events=list(explanation.events),
+            unmatched=list(explanation.unmatched),
         )
 
 

@@ -161,7 +161,10 @@ def rotate(
     described_device(pilot, device)
     credentials = Credentials(services.registry_cache.registry.database)
     issued = credentials.rotate(pilot.id, device, viewer.who, OVERLAPS[asked.overlap])
-    ends = max((one.until for one in credentials.all(pilot.id, device) if one.until is not None), default=None)
+    ends = max(
+        (credential.until for credential in credentials.all(pilot.id, device) if credential.until is not None),
+        default=None,
+    )
     time.sleep(TAKES_EFFECT)
     response.headers.update(NO_STORE)
     return {**_issued(device, issued, _broker(services, request)), "ends": None if ends is None else iso(ends)}

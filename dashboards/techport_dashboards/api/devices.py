@@ -85,7 +85,7 @@ def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) 
     measures: dict[tuple[str, str], list[str]] = {}
     for stream in streams:
         measures.setdefault(stream[:2], []).append(stream.quantity)
-    found = [
+    items = [
         device_item(device, measures.get(key, []))
         for key, device in catalogue.devices.items()
         if device.pilot in (chosen.pilots or ())
@@ -93,15 +93,15 @@ def devices(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) 
         and (chosen.quantities is None or key in measures)
         and (inside is None or (device.position is not None and inside(device.position)))
     ]
-    return listed(found, ("pilot", "id"), choice, services.settings)
+    return listed(items, ("pilot", "id"), choice, services.settings)
 
 
 @router.get("/streams", tags=["streams"], response_model=Listed[StreamItem])
 @needs("see", anybody=OPEN_DATA)
 def streams(services: ServicesDep, viewer: ViewerDep, choice: ChoiceParameters) -> dict[str, Any]:
     """The streams: what each device measures, in which unit, how often. Those not described yet are there too."""
-    catalogue, _, found = _chosen(services, viewer, choice)
-    items = [stream_item(catalogue.stream(stream)) for stream in found]
+    catalogue, _, chosen = _chosen(services, viewer, choice)
+    items = [stream_item(catalogue.stream(stream)) for stream in chosen]
     return listed(items, ("pilot", "device", "quantity"), choice, services.settings)
 
 
@@ -118,9 +118,11 @@ def _chosen(services: Services, viewer: Viewer, choice: Any) -> tuple[RegistryVi
     catalogue = services.registry_cache.current()
     chosen = select(choice.question(), viewer, catalogue, services.store)
     inside = area(choice.bbox, choice.within, choice.near)
-    here = None if inside is None else devices_inside(catalogue, inside)
+    inside_devices = None if inside is None else devices_inside(catalogue, inside)
     by_name = msgspec.structs.replace(chosen, streams=None)
-    described = {info.stream for info in catalogue.chosen(by_name) if here is None or info.stream[:2] in here}
+    described = {
+        info.stream for info in catalogue.chosen(by_name) if inside_devices is None or info.stream[:2] in inside_devices
+    }
     return catalogue, chosen, sorted(described | set(services.store.streams(chosen)))
 
 

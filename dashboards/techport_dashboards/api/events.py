@@ -71,9 +71,9 @@ class NewEvent(BaseModel, extra="forbid"):
 def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict[str, Any]:
     """What happened: installed, moved, calibrated, outages; and windows that evaluation leaves out, with the reason."""
     added = events.added(services.registry_cache.registry.database, pilot.id)
-    numbers = {one.what: one.id for one in added}
+    numbers = {entry.what: entry.id for entry in added}
     happened: list[Event | Exclusion] = [*pilot.events, *pilot.exclusions]
-    items = [_item(what, numbers.get(what), pilot.timezone) for what in happened]
+    items = [_item(happening, numbers.get(happening), pilot.timezone) for happening in happened]
     items = [{"id": f"{i:06}", **item} for i, item in enumerate(sorted(items, key=lambda item: str(item["time"])))]
     settings = services.settings
     some, following = paged(items, lambda item: str(item["id"]), page, settings.page_size, settings.max_page_size)
@@ -84,27 +84,27 @@ def listed(services: ServicesDep, pilot: PilotDep, page: PageParameters) -> dict
 @needs("edit")
 def add(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: NewEvent) -> dict[str, Any]:
     """Put an event on the time line, as `techport pilot event` and `exclude` do. `added` takes it back."""
-    what = _meant(asked, pilot)
+    entry = _meant(asked, pilot)
     database, who = services.registry_cache.registry.database, viewer.who
-    if isinstance(what, Exclusion):
-        number = events.add_exclusion(database, pilot, what, who)
+    if isinstance(entry, Exclusion):
+        number = events.add_exclusion(database, pilot, entry, who)
     else:
-        number = events.add_event(database, pilot, what, who)
-    return {"id": str(number), **_item(what, number, pilot.timezone)}
+        number = events.add_event(database, pilot, entry, who)
+    return {"id": str(number), **_item(entry, number, pilot.timezone)}
 
 
 @router.delete("/{added}", response_model=EventItem)
 @needs("edit")
 def take_back(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, added: Number) -> dict[str, Any]:
     """Take back what was added. The answer is what it was, so that it can be added again."""
-    what = events.take_back(services.registry_cache.registry.database, pilot, added)
-    if what is None:
+    entry = events.take_back(services.registry_cache.registry.database, pilot, added)
+    if entry is None:
         raise Problem(
             "not-found",
             "There is no added event {number}. Events in the definition file are changed there.",
             number=added,
         )
-    return {"id": str(added), **_item(what, None, pilot.timezone)}
+    return {"id": str(added), **_item(entry, None, pilot.timezone)}
 
 
 def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
@@ -128,14 +128,14 @@ def _meant(asked: NewEvent, pilot: PilotDefinition) -> Event | Exclusion:
     return Event(start, asked.kind, words, asked.device, end)
 
 
-def _item(what: Event | Exclusion, number: int | None, zone: str) -> dict[str, Any]:
-    start = what.time if isinstance(what, Event) else what.start
+def _item(entry: Event | Exclusion, number: int | None, zone: str) -> dict[str, Any]:
+    start = entry.time if isinstance(entry, Event) else entry.start
     return {
         "added": number,
         "time": times.iso(micros_of(start, zone)),
-        "end": None if what.end is None else times.iso(micros_of(what.end, zone)),
-        "kind": what.kind if isinstance(what, Event) else "exclusion",
-        "device": what.device,
-        "quantity": None if isinstance(what, Event) else what.quantity,
-        "text": title(what.text if isinstance(what, Event) else what.reason),
+        "end": None if entry.end is None else times.iso(micros_of(entry.end, zone)),
+        "kind": entry.kind if isinstance(entry, Event) else "exclusion",
+        "device": entry.device,
+        "quantity": None if isinstance(entry, Event) else entry.quantity,
+        "text": title(entry.text if isinstance(entry, Event) else entry.reason),
     }

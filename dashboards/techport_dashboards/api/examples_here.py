@@ -31,29 +31,29 @@ class Here:
     def example(self, parameter: str, address: str) -> Any:
         if parameter == "coords":
             return self.values.get("area" if address.endswith("/area") else "position")
-        here = [part for part in self.values if part.endswith(f"/{{{parameter}}}") and part in address]
-        return self.values.get(here[0] if here else parameter)
+        parts = [part for part in self.values if part.endswith(f"/{{{parameter}}}") and part in address]
+        return self.values.get(parts[0] if parts else parameter)
 
 
 def here(services: Services, viewer: Viewer) -> Here:
     """From the first pilot that has what most examples need. Raises what registry and store raise."""
-    known = services.registry_cache.current()
-    pilots = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id)]
-    pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(known, pilot.id)))
+    registry_view = services.registry_cache.current()
+    pilots = [pilot for pilot in registry_view.pilots.values() if viewer.may_see(pilot.id)]
+    pilots.sort(key=lambda pilot: (not pilot.kpis, not _placed(registry_view, pilot.id)))
     if not pilots:
         return Here({})
     pilot = pilots[0]
-    found: dict[str, Any] = {"pilot": pilot.id}
+    examples: dict[str, Any] = {"pilot": pilot.id}
     if pilot.kpis:
-        found["kpi"] = pilot.kpis[0].id
-    for device, lon, lat in _placed(known, pilot.id)[:1]:
-        found |= {"device": device, "location": device} | _around(lon, lat)
-    found |= _measured(services, pilot.id, found.get("device"))
+        examples["kpi"] = pilot.kpis[0].id
+    for device, lon, lat in _placed(registry_view, pilot.id)[:1]:
+        examples |= {"device": device, "location": device} | _around(lon, lat)
+    examples |= _measured(services, pilot.id, examples.get("device"))
     if services.settings.snapshots is not None:
         snapshots = snapshot_store(services.settings).all()
         ids = sorted(snapshot.id for snapshot in snapshots if all(map(viewer.may_see, snapshot.pilots)))
-        found |= {"snapshots/{id}": ids[0]} if ids else {}
-    return Here(found | (_matters(services, viewer, pilot) if viewer.may("see-raw", pilot.id) else {}))
+        examples |= {"snapshots/{id}": ids[0]} if ids else {}
+    return Here(examples | (_matters(services, viewer, pilot) if viewer.may("see-raw", pilot.id) else {}))
 
 
 def _around(lon: float, lat: float) -> dict[str, Any]:
@@ -73,10 +73,10 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
     """A stream of the pilot, of that device if it has any, and times at which it has readings."""
     latest = services.store.latest(Selection(pilots=(pilot,)))
     rows = zip(*(latest.column(name).to_pylist() for name in ("device", "quantity", "time")), strict=True)
-    mine = next((row for row in rows if row[0] == (device or row[0])), None)
-    if mine is None:
+    row_of_device = next((row for row in rows if row[0] == (device or row[0])), None)
+    if row_of_device is None:
         return {}
-    device, quantity, at = mine[0], mine[1], times.micros(mine[2])
+    device, quantity, at = row_of_device[0], row_of_device[1], times.micros(row_of_device[2])
     return {
         "device": device,
         "quantity": quantity,
@@ -92,27 +92,27 @@ def _measured(services: Services, pilot: str, device: str | None) -> dict[str, A
 def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict[str, Any]:
     """What the pilot's team works with: entries in quarantine, unknown devices, events, packages, jobs."""
     registry, now = services.registry_cache.registry, clock.now()
-    due = [one.pilot for one in erasures.plan(registry) if one.at <= now and viewer.may_see(one.pilot)]
-    found: dict[str, Any] = {"due": sorted(due)}
+    due = [planned.pilot for planned in erasures.plan(registry) if planned.at <= now and viewer.may_see(planned.pilot)]
+    examples: dict[str, Any] = {"due": sorted(due)}
     groups = Quarantine(registry.database).groups(QuarantineFilter(pilot=pilot.id))
     if refused := [group for group in groups if group.reason != UNKNOWN_DEVICE]:
-        found |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
+        examples |= {"entry": refused[0].newest.id, "reason": refused[0].reason}
     if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:
-        found["replay"] = max(asked)
+        examples["replay"] = max(asked)
     if unknown := unknown_devices(registry.database, pilot.id):
-        found["stranger"] = unknown[0].device
+        examples["stranger"] = unknown[0].device
     if viewer.may("share", pilot.id) and (shares := services.shares.shares.of(pilot.id)):
-        found["share"] = shares[0].id
+        examples["share"] = shares[0].id
     if added := events.added(registry.database, pilot.id):
-        found["added"] = added[-1].id
+        examples["added"] = added[-1].id
     life = services.lifecycle.life(pilot)
     if life.packages:
-        found["sha256"] = life.packages[0].sha256
+        examples["sha256"] = life.packages[0].sha256
     if life.job is not None:
-        found["jobs/{id}"] = life.job.id
-    return found
+        examples["jobs/{id}"] = life.job.id
+    return examples
 
 
-def _placed(known: RegistryView, pilot: str) -> list[tuple[str, float, float]]:
-    devices = [(device.device, device.position) for device in known.devices_of(pilot)]
+def _placed(registry_view: RegistryView, pilot: str) -> list[tuple[str, float, float]]:
+    devices = [(device.device, device.position) for device in registry_view.devices_of(pilot)]
     return [(name, at.lon, at.lat) for name, at in devices if at is not None]

@@ -56,8 +56,8 @@ class PropertyItem(BaseModel):
     time: Instant
 
     @classmethod
-    def of(cls, said: ignored.DeviceProperty) -> PropertyItem:
-        return cls(key=said.key, value=said.value, time=iso(said.at))
+    def of(cls, property_: ignored.DeviceProperty) -> PropertyItem:
+        return cls(key=property_.key, value=property_.value, time=iso(property_.at))
 
 
 class IgnoredParameters(Parameters):
@@ -122,4 +122,4 @@ def map_key(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, meaning: 
 def properties(services: ServicesDep, pilot: PilotDep, device: str) -> list[PropertyItem]:
     """What the device says that it is: firmware, serial number, model."""
     database = services.registry_cache.registry.database
-    return [PropertyItem.of(said) for said in ignored.properties_of(database, pilot.id, device)]
+    return [PropertyItem.of(property_) for property_ in ignored.properties_of(database, pilot.id, device)]

@@ -257,11 +257,11 @@ def kpi_power(services: ServicesDep, pilot: PilotDep, kpi: str) -> dict[str, Any
 
 
 def _kpi(pilot: PilotDefinition, name: str) -> Kpi:
-    found = next((kpi for kpi in pilot.kpis if kpi.id == name), None)
-    if found is None:
-        known = ", ".join(kpi.id for kpi in pilot.kpis)
-        raise Problem("not-found", f"The pilot has no KPI {name[:80]!r}.", parameter="kpi", example=known or None)
-    return found
+    matching = next((kpi for kpi in pilot.kpis if kpi.id == name), None)
+    if matching is None:
+        names = ", ".join(kpi.id for kpi in pilot.kpis)
+        raise Problem("not-found", f"The pilot has no KPI {name[:80]!r}.", parameter="kpi", example=names or None)
+    return matching
 
 
 def _span(start: str | None, end: str | None, pilot: PilotDefinition) -> tuple[int, int] | None:

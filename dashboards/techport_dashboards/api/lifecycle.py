@@ -297,8 +297,8 @@ def find_reference(services: ServicesDep, pilot: PilotDep, asked: Reference) -> 
     """Everything that a text occurs in, as JSON Lines: for whoever asks what is kept of them, before or instead of
     erasing it. Readings of devices and streams whose names hold it; messages, events and the like with their texts.
     """
-    found = services.lifecycle.find_reference(pilot.id, asked.reference)
-    pieces = (msgspec.json.encode(one) + b"\n" for one in found)
+    findings = services.lifecycle.find_reference(pilot.id, asked.reference)
+    pieces = (msgspec.json.encode(finding) + b"\n" for finding in findings)
     return Streamed(pieces, NO_STORE, JSON_LINES)
 
 
@@ -366,8 +366,8 @@ def due(services: ServicesDep, viewer: ViewerDep) -> dict[str, Any]:
     planned = erasures.plan(registry)
     erased = erasures.receipts(registry.database)
     return {
-        "due": [plain(one) for one in planned if viewer.may_see(one.pilot)],
-        "erased": [receipt(one) for one in erased if viewer.may_see(one.pilot)],
+        "due": [plain(erasure) for erasure in planned if viewer.may_see(erasure.pilot)],
+        "erased": [receipt(erasure) for erasure in erased if viewer.may_see(erasure.pilot)],
     }
 
 
@@ -382,10 +382,10 @@ def forget(services: ServicesDep, viewer: ViewerDep, asked: Forgetting) -> dict[
 @needs("see")
 def job(services: ServicesDep, viewer: ViewerDep, job_id: Annotated[str, PathParameter(alias="id")]) -> dict[str, Any]:
     """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
-    found = services.jobs.get(job_id)
-    if found is None or not _may_watch(viewer, found):
+    requested = services.jobs.get(job_id)
+    if requested is None or not _may_watch(viewer, requested):
         raise Problem("not-found", "This process has no job named {name}.", name=repr(job_id[:40]), parameter="id")
-    return plain(found)
+    return plain(requested)
 
 
 def plain(value: object) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class RejectedItem(BaseModel):
     values: int
 
     @classmethod
-    def of(cls, one: Rejected) -> RejectedItem:
-        return cls(**said(one.rejection), field=one.field, values=one.values)
+    def of(cls, rejected: Rejected) -> RejectedItem:
+        return cls(**said(rejected.rejection), field=rejected.field, values=rejected.values)
 
 
 def said(rejection: Rejection) -> dict[str, Any]:
@@ -75,14 +75,14 @@ class SeenMessage(BaseModel):
     ignored: list[str]
 
     @classmethod
-    def of(cls, one: TappedMessage) -> SeenMessage:
-        rejected = [RejectedItem.of(part) for part in one.outcome.rejected]
+    def of(cls, tapped: TappedMessage) -> SeenMessage:
+        rejected = [RejectedItem.of(part) for part in tapped.outcome.rejected]
         return cls(
-            id=one.id,
-            message=RawMessage.of(one.topic, one.payload),
-            received=iso(one.received),
-            visible=iso(one.committed),
-            worker=one.worker,
+            id=tapped.id,
+            message=RawMessage.of(tapped.topic, tapped.payload),
+            received=iso(tapped.received),
+            visible=iso(tapped.committed),
+            worker=tapped.worker,
             values=[
                 SeenValue(
                     quantity=value.quantity,
@@ -92,9 +92,9 @@ class SeenMessage(BaseModel):
                     fate=value.outcome,
                     quality=value.quality,
                 )
-                for value in one.outcome.values
+                for value in tapped.outcome.values
             ],
             rejected=rejected,
             refused=rejected,
-            ignored=list(one.outcome.ignored),
+            ignored=list(tapped.outcome.ignored),
         )

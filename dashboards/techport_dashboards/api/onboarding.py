@@ -90,16 +90,16 @@ class UnknownDeviceItem(BaseModel):
     message: RawMessage
 
     @classmethod
-    def of(cls, one: UnknownDevice, values: Sequence[Understood]) -> UnknownDeviceItem:
+    def of(cls, unknown_device: UnknownDevice, values: Sequence[Understood]) -> UnknownDeviceItem:
         return cls(
-            device=one.device,
-            title=one.title,
-            kind=one.kind,
+            device=unknown_device.device,
+            title=unknown_device.title,
+            kind=unknown_device.kind,
             values={value.quantity: value.value for value in values},
-            messages=one.messages,
-            first=iso(one.first),
-            last=iso(one.last),
-            message=RawMessage.of(one.topic, one.payload),
+            messages=unknown_device.messages,
+            first=iso(unknown_device.first),
+            last=iso(unknown_device.last),
+            message=RawMessage.of(unknown_device.topic, unknown_device.payload),
         )
 
 
@@ -115,25 +115,25 @@ def add(
     response: Response,
     viewer: ViewerDep,
     pilot: PilotDep,
-    wanted: NewDeviceRequest,
+    asked: NewDeviceRequest,
 ) -> AddedDevice:
     """Add a device, or give one that is known a credential. Answers when the broker takes it and its messages are
     watched: publish, then look at /messages. The password is shown this once.
     """
     registry = services.registry_cache.registry
-    came = provision_device(registry, pilot.id, _device_of(wanted), viewer, replace=wanted.replace)
+    provisioned = provision_device(registry, pilot.id, _device_of(asked), viewer, replace=asked.replace)
     time.sleep(TAKES_EFFECT)
     response.headers.update(NO_STORE)
-    issued, broker = came.credential, broker_for_devices(services.settings.broker, request.url.hostname)
-    found = [] if broker is None else snippets(issued, broker.address, came.format, came.quantity)
+    issued, broker = provisioned.credential, broker_for_devices(services.settings.broker, request.url.hostname)
+    code_snippets = [] if broker is None else snippets(issued, broker.address, provisioned.format, provisioned.quantity)
     return AddedDevice(
-        device=came.device,
-        version=came.version,
+        device=provisioned.device,
+        version=provisioned.version,
         username=issued.username,
         password=issued.password,
         topic=issued.topic,
         broker=None if broker is None else str(broker.address),
-        snippets=[CodeToPaste(title=one.title, text=one.text) for one in found],
+        snippets=[CodeToPaste(title=snippet.title, text=snippet.text) for snippet in code_snippets],
     )
 
 
@@ -185,8 +185,8 @@ def messages(
 ) -> list[SeenMessage]:
     """The last messages of a watched device, the oldest first: raw, what was understood, and what became of it."""
     registry = services.registry_cache.registry
-    found = MessageTap(registry.database).messages(pilot.id, device, parameters.after)
-    return [SeenMessage.of(one) for one in found]
+    tapped = MessageTap(registry.database).messages(pilot.id, device, parameters.after)
+    return [SeenMessage.of(message) for message in tapped]
 
 
 @router.get("/unknown-devices", response_model=list[UnknownDeviceItem])
@@ -196,24 +196,24 @@ def unknown(services: ServicesDep, pilot: PilotDep) -> list[UnknownDeviceItem]:
     registry = services.registry_cache.registry
     unknown = unknown_devices(registry.database, pilot.id)
     values = last_values(services.explain, pilot, unknown)
-    return [UnknownDeviceItem.of(one, values.get(one.device, ())) for one in unknown]
+    return [UnknownDeviceItem.of(unknown_device, values.get(unknown_device.device, ())) for unknown_device in unknown]
 
 
 @router.post("/unknown-devices/claim", status_code=202, response_model=ClaimedDevice)
 @needs("devices")
-def make_known(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, wanted: ClaimDevice) -> ClaimedDevice:
+def make_known(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, asked: ClaimDevice) -> ClaimedDevice:
     """Make an unknown device known, and have replayed what it sent before."""
     registry = services.registry_cache.registry
-    claimed = claim_unknown_device(registry, pilot.id, wanted.name, viewer, wanted.device or None)
+    claimed = claim_unknown_device(registry, pilot.id, asked.name, viewer, asked.device or None)
     return ClaimedDevice(device=claimed.device, version=claimed.version, entries=claimed.entries, replay=claimed.replay)
 
 
-def _device_of(wanted: NewDeviceRequest) -> NewDevice:
+def _device_of(asked: NewDeviceRequest) -> NewDevice:
     return NewDevice(
-        id=wanted.id,
-        title=wanted.title,
-        kind=wanted.kind,
-        format=wanted.format,
-        quantities=wanted.quantities,
-        interval=wanted.interval,
+        id=asked.id,
+        title=asked.title,
+        kind=asked.kind,
+        format=asked.format,
+        quantities=asked.quantities,
+        interval=asked.interval,
     )

@@ -68,7 +68,7 @@ PROBLEM = {
 }
 
 
-def finished(description: Mapping[str, Any], here: Here, most: int = 50_000) -> dict[str, Any]:
+def finished(description: Mapping[str, Any], examples: Here, most: int = 50_000) -> dict[str, Any]:
     """The framework's description with all that is missing there; `most` items are in one answer."""
     whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(description))
     recorded = msgspec.json.decode(RECORDED.read_bytes())
@@ -78,12 +78,14 @@ def finished(description: Mapping[str, Any], here: Here, most: int = 50_000) -> 
     for key, address, operation in operations(whole):
         operation["operationId"] = re.sub(r"\W+", "-", key.replace("/api/v1", "")).strip("-")
         for parameter in operation.get("parameters", []):
-            _parameter(parameter, address, here)
+            _parameter(parameter, address, examples)
             if parameter["name"] == "limit":
-                for one in parameter["schema"].get("anyOf", [parameter["schema"]]):
-                    one.update({"maximum": most} if one.get("type") == "integer" and "maximum" not in one else {})
+                for variant in parameter["schema"].get("anyOf", [parameter["schema"]]):
+                    variant.update(
+                        {"maximum": most} if variant.get("type") == "integer" and "maximum" not in variant else {}
+                    )
         if "requestBody" in operation:
-            _body(operation["requestBody"], components, here)
+            _body(operation["requestBody"], components, examples)
         responses = operation["responses"]
         responses.pop("422", None)
         for status, response in responses.items():
@@ -103,9 +105,9 @@ def operations(description: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[
             yield f"{method} {address}", address, operation
 
 
-def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
+def _parameter(parameter: dict[str, Any], address: str, examples: Here) -> None:
     schema, name = parameter["schema"], parameter["name"]
-    value = here.example(name, address)
+    value = examples.example(name, address)
     if parameter["in"] == "path":
         parts = [part for part in (f"{{{name}}}", *PATHS) if part in PATHS and part in address]
         text, stand_in = PATHS[next(part for part in parts if part.endswith(f"{{{name}}}"))]
@@ -113,7 +115,7 @@ def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
         schema.setdefault("examples", [stand_in])
     if value is not None:
         asked = [[value]] if schema.get("type") == "array" else [value]
-        schema["examples"] = asked + [one for one in schema.get("examples", []) if name in ("start", "end")]
+        schema["examples"] = asked + [example for example in schema.get("examples", []) if name in ("start", "end")]
     if name in EXAMPLES:
         schema.setdefault("examples", [EXAMPLES[name]])
     if parameter["in"] == "query" and address.startswith("/edr"):
@@ -124,22 +126,26 @@ def _parameter(parameter: dict[str, Any], address: str, here: Here) -> None:
         parameter["example"] = schema["examples"][0]
 
 
-def _body(body: dict[str, Any], components: Mapping[str, Any], here: Here) -> None:
+def _body(body: dict[str, Any], components: Mapping[str, Any], examples: Here) -> None:
     """A question of the names that there are; of another body what its fields give as examples."""
     content = body["content"].get(JSON)
     if content is None or "$ref" not in content["schema"]:
         return
     name = content["schema"]["$ref"].rpartition("/")[2]
     if name == "ReadingsParameters":
-        known = {name: here.values[name] for name in ("pilot", "quantity", "start", "end") if name in here.values}
-        asked = {name: value if name in ("start", "end") else [value] for name, value in known.items()}
+        values = {
+            name: examples.values[name] for name in ("pilot", "quantity", "start", "end") if name in examples.values
+        }
+        asked = {name: value if name in ("start", "end") else [value] for name, value in values.items()}
         content["example"] = asked or {"pilot": ["school-air"], "start": "2026-01-01", "end": "2026-02-01"}
         return
-    known = {field: here.values[value] for field, value in BODIES.get(name, {}).items() if value in here.values}
+    values = {
+        field: examples.values[value] for field, value in BODIES.get(name, {}).items() if value in examples.values
+    }
     fields = components[name].get("properties", {}).items()
-    found = {field: one["examples"][0] for field, one in fields if one.get("examples")} | known
-    if found and set(components[name].get("required", ())) <= set(found):
-        content["example"] = found
+    body_example = {field: schema["examples"][0] for field, schema in fields if schema.get("examples")} | values
+    if body_example and set(components[name].get("required", ())) <= set(body_example):
+        content["example"] = body_example
 
 
 def _response(response: dict[str, Any], operation: Mapping[str, Any], recorded: Any) -> None:

@@ -61,20 +61,20 @@ def metrics(services: ServicesDep) -> Response:
 def asset(request: Request, services: ServicesDep, version: str, name: str) -> Response:
     """A file of the pages. Any version is answered with the present one, but only the present one is kept for good."""
     assets = services.assets
-    found = assets.get(name)
-    if found is None:
+    file = assets.get(name)
+    if file is None:
         raise Problem("not-found", f"Asset {name!r} not found.")
     headers = {"Cache-Control": FOREVER if version == assets.version else "no-cache", "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.compressed, 200, {**headers, "Content-Encoding": "gzip"}, found.media_type)
-    return Response(found.content, 200, headers, found.media_type)
+        return Response(file.compressed, 200, {**headers, "Content-Encoding": "gzip"}, file.media_type)
+    return Response(file.content, 200, headers, file.media_type)
 
 
 @router.get("/favicon.ico")
 @needs("nothing", anybody=NO_PILOT)
 def favicon(services: ServicesDep) -> Response:
     """Browsers ask for it unasked; the pages name the SVG themselves."""
-    found = services.assets.get("icon.svg")
-    if found is None:
+    icon = services.assets.get("icon.svg")
+    if icon is None:
         raise Problem("not-found", "Icon not found.")
-    return Response(found.content, 200, {"Cache-Control": "public, max-age=86400"}, found.media_type)
+    return Response(icon.content, 200, {"Cache-Control": "public, max-age=86400"}, icon.media_type)

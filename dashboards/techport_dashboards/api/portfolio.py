@@ -64,8 +64,8 @@ def listed(
     services: ServicesDep, viewer: ViewerDep, parameters: Annotated[PortfolioParameters, Query()]
 ) -> dict[str, Any]:
     """Where every pilot stands: state, day, devices online, targets met, what needs attention."""
-    found = portfolio.ordered(portfolio.visible_rows(services, viewer), parameters.sort)
-    numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(found)]
+    rows = portfolio.ordered(portfolio.visible_rows(services, viewer), parameters.sort)
+    numbered = [(f"{number:06}", portfolio.item(row)) for number, row in enumerate(rows)]
     settings = services.settings
-    some, following = paged(numbered, lambda one: one[0], parameters, settings.page_size, settings.max_page_size)
-    return {"items": [one for _, one in some], "next": following}
+    some, following = paged(numbered, lambda pair: pair[0], parameters, settings.page_size, settings.max_page_size)
+    return {"items": [pair for _, pair in some], "next": following}

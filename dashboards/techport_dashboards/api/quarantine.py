@@ -47,18 +47,18 @@ class QuarantineItem(RejectedItem):
     message: RawMessage
 
     @classmethod
-    def of_record(cls, one: QuarantineRecord) -> QuarantineItem:
+    def of_record(cls, record: QuarantineRecord) -> QuarantineItem:
         return cls(
-            **said(one.rejection),
-            id=one.id,
-            device=one.device,
-            received=iso(one.received),
-            format=one.format,
-            field=one.field,
-            values=one.values,
-            waiting=one.replay_requested is not None,
-            cure=cure(one.rejection, one.field),
-            message=RawMessage.of(one.topic, one.payload),
+            **said(record.rejection),
+            id=record.id,
+            device=record.device,
+            received=iso(record.received),
+            format=record.format,
+            field=record.field,
+            values=record.values,
+            waiting=record.replay_requested is not None,
+            cure=cure(record.rejection, record.field),
+            message=RawMessage.of(record.topic, record.payload),
         )
 
 
@@ -69,10 +69,10 @@ class ListedQuarantineItem(QuarantineItem):
     payload: str = old_name("message.text")
 
     @classmethod
-    def of_record(cls, one: QuarantineRecord) -> ListedQuarantineItem:
-        item = QuarantineItem.of_record(one)
-        payload = one.payload[:LONGEST_PAYLOAD].decode("utf-8", "backslashreplace")
-        return cls(**item.model_dump(), topic=one.topic, payload=payload)
+    def of_record(cls, record: QuarantineRecord) -> ListedQuarantineItem:
+        item = QuarantineItem.of_record(record)
+        payload = record.payload[:LONGEST_PAYLOAD].decode("utf-8", "backslashreplace")
+        return cls(**item.model_dump(), topic=record.topic, payload=payload)
 
 
 class QuarantineGroupItem(BaseModel):
@@ -87,15 +87,15 @@ class QuarantineGroupItem(BaseModel):
     newest: QuarantineItem
 
     @classmethod
-    def of(cls, one: QuarantineGroup) -> QuarantineGroupItem:
+    def of(cls, group: QuarantineGroup) -> QuarantineGroupItem:
         return cls(
-            device=one.device,
-            reason=one.reason,
-            field=one.field,
-            entries=one.entries,
-            values=one.values,
-            first=iso(one.first),
-            newest=QuarantineItem.of_record(one.newest),
+            device=group.device,
+            reason=group.reason,
+            field=group.field,
+            entries=group.entries,
+            values=group.values,
+            first=iso(group.first),
+            newest=QuarantineItem.of_record(group.newest),
         )
 
 
@@ -110,8 +110,8 @@ class QuarantineCount(BaseModel):
     values: int
 
     @classmethod
-    def of(cls, one: Count) -> QuarantineCount:
-        return cls(**{**msgspec.structs.asdict(one), "day": day(one.day)})
+    def of(cls, count: Count) -> QuarantineCount:
+        return cls(**{**msgspec.structs.asdict(count), "day": day(count.day)})
 
 
 class RangeParameters(Page):
@@ -160,17 +160,17 @@ class ReplayState(BaseModel):
     ignored: int
 
     @classmethod
-    def of(cls, one: Replay) -> ReplayState:
+    def of(cls, state_of_replay: Replay) -> ReplayState:
         return cls(
-            replay=one.id,
-            entries=one.entries,
-            waiting=one.waiting,
-            stored=one.stored,
-            duplicates=one.duplicates,
-            corrections=one.corrections,
-            rejected=one.rejected,
-            refused=one.rejected,
-            ignored=one.ignored,
+            replay=state_of_replay.id,
+            entries=state_of_replay.entries,
+            waiting=state_of_replay.waiting,
+            stored=state_of_replay.stored,
+            duplicates=state_of_replay.duplicates,
+            corrections=state_of_replay.corrections,
+            rejected=state_of_replay.rejected,
+            refused=state_of_replay.rejected,
+            ignored=state_of_replay.ignored,
         )
 
 
@@ -229,8 +229,8 @@ def entries(
 def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[QuarantineGroupItem]:
     """The entries by device, reason and field, the latest heard first, each group with its newest entry."""
     registry = services.registry_cache.registry
-    found = Quarantine(registry.database).groups(asked.where(pilot.id), asked.limit)
-    return [QuarantineGroupItem.of(group) for group in found]
+    listed_groups = Quarantine(registry.database).groups(asked.where(pilot.id), asked.limit)
+    return [QuarantineGroupItem.of(group) for group in listed_groups]
 
 
 @router.get("/counts", response_model=list[QuarantineCount])
@@ -238,8 +238,8 @@ def groups(services: ServicesDep, pilot: PilotDep, asked: Filter) -> list[Quaran
 def counts(services: ServicesDep, pilot: PilotDep) -> list[QuarantineCount]:
     """How many entries and values are in quarantine, by device, reason and day (UTC)."""
     registry = services.registry_cache.registry
-    found = Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
-    return [QuarantineCount.of(count) for count in found]
+    listed_counts = Quarantine(registry.database).counts(QuarantineFilter(pilot=pilot.id))
+    return [QuarantineCount.of(count) for count in listed_counts]
 
 
 @router.post("/replay", status_code=202, response_model=ReplayState)
@@ -258,10 +258,10 @@ def replay(services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, chosen: Ch
 def outcome(services: ServicesDep, pilot: PilotDep, replay: int) -> ReplayState:
     """The result of a replay so far."""
     registry = services.registry_cache.registry
-    found = Quarantine(registry.database).outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
-    if found is None:
+    state = Quarantine(registry.database).outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
+    if state is None:
         raise Problem("not-found", "There is no replay {number}.", number=replay)
-    return ReplayState.of(found)
+    return ReplayState.of(state)
 
 
 @router.post("/discard", response_model=Deleted)
@@ -284,13 +284,13 @@ def one(services: ServicesDep, pilot: PilotDep, entry: int) -> QuarantineItem:
 @router.post("/{entry}/mapping", response_model=DefinitionChanged)
 @needs("edit")
 def map_field(
-    services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, wanted: FieldMeaning
+    services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, entry: int, meaning: FieldMeaning
 ) -> DefinitionChanged:
     """State in the pilot's definition what a field of this entry's message means, or that it is not a reading, and
     reprocess the messages that were rejected like it.
     """
     registry = services.registry_cache.registry
-    correction = FieldCorrection(**wanted.model_dump(exclude={"means"}), is_reading=wanted.means == "quantity")
+    correction = FieldCorrection(**meaning.model_dump(exclude={"means"}), is_reading=meaning.means == "quantity")
     version, number = correct_field(registry, pilot.id, entry, correction, viewer)
     return DefinitionChanged(version=version, replay=number)
 

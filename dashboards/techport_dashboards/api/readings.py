@@ -579,17 +579,17 @@ def respond(
     way_out = NARROWER if not shape.plain else WAY_OUT if file_format == "json" else WITHOUT_LIMIT
     patience = Deadline(settings.query_seconds, left, way_out)
     if shape.plain and not (limit is not None and shape.conditions):
-        found = run(services, resolved, catalogue, patience)
+        result = run(services, resolved, catalogue, patience)
     elif shape.plain:
-        found = some_of(services, resolved, catalogue, shape, patience)
+        result = some_of(services, resolved, catalogue, shape, patience)
     elif shape.by_time and limit is not None and resolved.query.every is None:
-        found = by_time(services, resolved, catalogue, shape, patience)
+        result = by_time(services, resolved, catalogue, shape, patience)
     else:
         with _IN_MEMORY.taken(patience):
-            found = whole(services, resolved, catalogue, shape, patience, now)
-    answer = _written(request, services, found, file_format, shape, headers, patience)
+            result = whole(services, resolved, catalogue, shape, patience, now)
+    answer = _written(request, services, result, file_format, shape, headers, patience)
     compressed = "content-encoding" in answer.headers
-    if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, found, file_format, now):
+    if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, result, file_format, now):
         return answer
     media_type = formats.MEDIA_TYPES[file_format]
     made = spooled(_while_waited_for(answer.pieces, left), answer.headers, media_type, settings.spool)
@@ -636,14 +636,14 @@ def _file_key(request: Request, viewer: Viewer, file_format: str) -> Key:
     return client, viewer.who, pilots, request.url.path, request.url.query, file_format
 
 
-def _is_bounded(services: Services, found: Answer, file_format: formats.Format, now: Micros) -> bool:
+def _is_bounded(services: Services, result: Answer, file_format: formats.Format, now: Micros) -> bool:
     """Whether the answer is worth making whole before it is sent, by the rows that there may be."""
-    query, most = found.resolved.query, MOST_ROWS.get(file_format, MOST_ROWS_OF_TEXT)
-    if isinstance(found.rows, pa.Table):
-        return bool(found.rows.num_rows <= most)
+    query, most = result.resolved.query, MOST_ROWS.get(file_format, MOST_ROWS_OF_TEXT)
+    if isinstance(result.rows, pa.Table):
+        return bool(result.rows.num_rows <= most)
     expected = services.store.extent(query.select, query.start, query.end).readings
     if expected is None:
-        expected = readings_expected(query, found.catalogue, now)
+        expected = readings_expected(query, result.catalogue, now)
     return (expected if query.limit is None else min(expected, query.limit)) <= most
 
 
@@ -783,30 +783,30 @@ def _chosen(batch: pa.RecordBatch, query: StoreQuery, catalogue: RegistryView, s
 def _written(
     request: Request,
     services: Services,
-    found: Answer,
+    result: Answer,
     file_format: formats.Format,
     shape: Shape,
     headers: dict[str, str],
     patience: Deadline,
 ) -> Response:
-    catalogue, query = found.catalogue, found.resolved.query
-    dress = dressing(query, catalogue, shape, found.groups)
-    schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
+    catalogue, query = result.catalogue, result.resolved.query
+    dress = dressing(query, catalogue, shape, result.groups)
+    schema = dress(pa.RecordBatch.from_pylist([], result.rows.schema)).schema
     described = about(query, catalogue, shape)
-    headers |= {"Techport-Zone": query.zone, "Link": links(request, described, found.next)}
-    batches = formats.pieces(found.rows, dress)
+    headers |= {"Techport-Zone": query.zone, "Link": links(request, described, result.next)}
+    batches = formats.pieces(result.rows, dress)
     media_type = formats.MEDIA_TYPES[file_format]
     if file_format == "json":
-        assert isinstance(found.rows, pa.Table)  # JSON has a limit, or a shape
-        if not shape.plain and found.rows.num_rows > services.settings.max_page_size:
+        assert isinstance(result.rows, pa.Table)  # JSON has a limit, or a shape
+        if not shape.plain and result.rows.num_rows > services.settings.max_page_size:
             raise Problem(
                 "limit-too-large",
-                f"{found.rows.num_rows} rows do not fit in one JSON response.",
+                f"{result.rows.num_rows} rows do not fit in one JSON response.",
                 parameter="format",
                 example="parquet",
             )
         items = msgspec.Raw(formats.json_rows(batches))
-        body = msgspec.json.encode({"items": items, "next": found.next, **described})
+        body = msgspec.json.encode({"items": items, "next": result.next, **described})
         return in_one_piece(request, body, headers)
     if described["aggregates"]:
         headers["Techport-Aggregates"] = ",".join(f"{name}={used}" for name, used in described["aggregates"].items())
@@ -852,21 +852,21 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape, groups: G
     now = clock.now()
     in_buckets = query.every is not None and not shape.timeless
     states = query.every is None and not shape.group and any(i.kind == "state" for i in catalogue.chosen(query.select))
-    known = groups.catalogue if groups else catalogue
+    described = groups.catalogue if groups else catalogue
     due: Mapping[tuple[Stream, int], float] = {}
     if groups is not None and shape.timeless and not shape.time_weighted:
         due = expected_readings(groups, shape.profile, query.zone, _spans(query, catalogue, groups, now))
 
     def dress(batch: pa.RecordBatch) -> pa.RecordBatch:
         if not shape.wide:
-            batch = _chosen(batch, query, known, shape)
+            batch = _chosen(batch, query, described, shape)
             if in_buckets:
-                batch = rows.with_completeness(batch, query, lambda stream: known.stream(stream).interval_us, now)
+                batch = rows.with_completeness(batch, query, lambda stream: described.stream(stream).interval_us, now)
             elif groups is not None and not shape.time_weighted:
                 batch = rows.with_shares(batch, groups.seen.readings, due)
-            batch = rows.with_units(batch, known.unit)
+            batch = rows.with_units(batch, described.unit)
             if states:
-                batch = rows.with_states(batch, known.state_words)
+                batch = rows.with_states(batch, described.state_words)
             batch = groups.named(batch) if groups else batch
         if shape.timeless:
             batch = rows.without_time(batch, shape.profile)
@@ -971,10 +971,12 @@ def _unit(info: StreamInfo, catalogue: RegistryView) -> dict[str, Any]:
 def links(request: Request, described: dict[str, Any], cursor: str | None) -> str:
     """The header Link: licences, where the metadata is, and the next page."""
     licences = sorted({source["licence"] for source in described["sources"]})
-    found = [f'<{url}>; rel="license"' for licence in licences if (url := licence_url(licence))]
+    link_values = [f'<{url}>; rel="license"' for licence in licences if (url := licence_url(licence))]
     without_page = request.url.remove_query_params(["format", "limit", "cursor"])
-    found.append(f'<{without_page.path}/metadata?{without_page.query}>; rel="describedby"; type="application/json"')
+    link_values.append(
+        f'<{without_page.path}/metadata?{without_page.query}>; rel="describedby"; type="application/json"'
+    )
     if cursor is not None:
         following = request.url.include_query_params(cursor=cursor)
-        found.append(f'<{following.path}?{following.query}>; rel="next"')
-    return ", ".join(found)
+        link_values.append(f'<{following.path}?{following.query}>; rel="next"')
+    return ", ".join(link_values)

@@ -80,14 +80,14 @@ def freeze(request: Request, services: ServicesDep, viewer: ViewerDep, question:
 @needs("see", anybody="citable data of open pilots")
 def listed(request: Request, services: ServicesDep, viewer: ViewerDep, page: PageParameters) -> dict[str, Any]:
     """The snapshots there are."""
-    found = snapshot_store(services.settings).all()
+    snapshots = snapshot_store(services.settings).all()
     items = [
         citation.described(snapshot, address_of(request))
-        for snapshot in found
+        for snapshot in snapshots
         if all(map(viewer.may_see, snapshot.pilots))
     ]
     settings = services.settings
-    some, following = paged(items, lambda one: str(one["id"]), page, settings.page_size, settings.max_page_size)
+    some, following = paged(items, lambda item: str(item["id"]), page, settings.page_size, settings.max_page_size)
     return {"items": some, "next": following}
 
 
@@ -146,18 +146,18 @@ def _freeze(
         if getattr(parameters, name) is not None:
             raise Problem("bad-parameter", "A snapshot always holds the whole response, as Parquet.", parameter=name)
     shape = parameters.as_shape()
-    found = whole_answer(services, viewer, parameters)
-    for pilot in found.resolved.query.select.pilots or ():
+    result = whole_answer(services, viewer, parameters)
+    for pilot in result.resolved.query.select.pilots or ():
         require(viewer, "see-raw", pilot)
-    query, catalogue = found.resolved.query, services.registry_cache.current()
-    dress = dressing(query, catalogue, shape, found.groups)
-    schema = dress(pa.RecordBatch.from_pylist([], found.rows.schema)).schema
+    query, catalogue = result.resolved.query, services.registry_cache.current()
+    dress = dressing(query, catalogue, shape, result.groups)
+    schema = dress(pa.RecordBatch.from_pylist([], result.rows.schema)).schema
     facts = about(query, catalogue, shape)
     rows = 0
 
     def counted() -> Iterator[pa.RecordBatch]:
         nonlocal rows
-        for batch in formats.pieces(found.rows, dress):
+        for batch in formats.pieces(result.rows, dress):
             rows += batch.num_rows
             yield batch
 

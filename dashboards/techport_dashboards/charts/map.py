@@ -121,8 +121,8 @@ def draw(
     near = [(device, at) for device, at in placed if _is_near(at)]
     near.sort(key=lambda pair: severity(pair[0]), reverse=True)
     choices = _choices([device for device, _ in near])
-    known = [one.quantity for one in choices]
-    chosen = quantity if quantity in known else known[0] if known else None
+    quantities = [choice.quantity for choice in choices]
+    chosen = quantity if quantity in quantities else quantities[0] if quantities else None
     view = _fit([at for _, at in near])
     taken: list[tuple[float, float, float, float]] = []
     spots = [(device, *view(at.lon, at.lat)) for device, at in near]

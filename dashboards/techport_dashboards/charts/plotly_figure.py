@@ -64,7 +64,7 @@ def _traces(chart: Chart, language: Language, palette: Palette, standalone: bool
     if chart.form == "bar" and any(line.earlier is not None for line in chart.lines):
         yield _earlier_steps(chart, language, palette)
     heights = _heights(chart)
-    yield from (_flagged(one, heights, chart, language, palette) for one in chart.flagged)
+    yield from (_flagged(flagged, heights, chart, language, palette) for flagged in chart.flagged)
     if chart.form != "bar" and not standalone and chart.lines:
         yield _latest(chart.lines, palette)
 
@@ -176,31 +176,31 @@ def _earlier_steps(chart: Chart, language: Language, palette: Palette) -> Trace:
 
 
 def _flagged(
-    one: Flagged, heights: Sequence[float] | None, chart: Chart, language: Language, palette: Palette
+    flagged: Flagged, heights: Sequence[float] | None, chart: Chart, language: Language, palette: Palette
 ) -> Trace:
     """Flagged readings as crosses. Those beyond the axis, which they do not stretch, as arrows at its edge."""
     bottom, top = heights or (-math.inf, math.inf)
-    values = [value for value in one.y if value is not None]
+    values = [value for value in flagged.y if value is not None]
     unit = f"%{{customdata:,.{chart.decimals}f}} {_plain(chart.unit)}".rstrip()
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": one.x,
+        "x": flagged.x,
         "y": [min(max(value, bottom), top) for value in values],
         "customdata": values,
-        "name": f"{_plain(one.title)} ({language.gettext('flagged')})",
+        "name": f"{_plain(flagged.title)} ({language.gettext('flagged')})",
         "hovertemplate": unit,
         "showlegend": False,
         "cliponaxis": False,
         "marker": {
-            "color": palette.series[one.colour % len(palette.series)],
+            "color": palette.series[flagged.colour % len(palette.series)],
             "size": 7,
             "symbol": [
                 "triangle-up-open" if value > top else "triangle-down-open" if value < bottom else "x-thin-open"
                 for value in values
             ],
         },
-        "meta": {"role": "flagged", "device": one.device},
+        "meta": {"role": "flagged", "device": flagged.device},
     }
 
 
@@ -345,7 +345,7 @@ def _heights(chart: Chart) -> list[float] | None:
     columns = [column for line in chart.lines for column in line.columns()]
     numbers = [value for column in columns for value in column if value is not None]
     if not numbers:
-        numbers = [value for one in chart.flagged for value in one.y if value is not None]
+        numbers = [value for flagged in chart.flagged for value in flagged.y if value is not None]
     if not numbers:
         return None
     low, high = min(numbers), max(numbers)

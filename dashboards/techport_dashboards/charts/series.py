@@ -440,7 +440,7 @@ def _shown(width: BucketWidth | None, presentation: Presentation, banded: bool, 
 
 
 def _flagged_words(flagged: Sequence[Flagged], language: Language) -> list[str]:
-    count = sum(one.count for one in flagged)
+    count = sum(series.count for series in flagged)
     return [language.ngettext("{n} flagged reading", "{n} flagged readings", count)] if count else []
 
 

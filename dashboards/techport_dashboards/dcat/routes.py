@@ -67,15 +67,15 @@ def negotiated(request: Request, viewer: ViewerDep, profile: ProfileParameter = 
 
 def offers(services: Services, viewer: Viewer, base: str) -> list[Offer]:
     """What the catalogue lists."""
-    known = services.registry_cache.current()
+    registry_view = services.registry_cache.current()
     return [
         Offer(
             pilot=pilot,
             modified=times.moment(held.modified).date(),
             period=(times.moment(held.first).date(), times.moment(held.last).date() if held.ended else None),
-            distributions=distributions(pilot, known, base),
+            distributions=distributions(pilot, registry_view, base),
         )
-        for pilot, held in open_datasets(known, services.dataset_stats, viewer)
+        for pilot, held in open_datasets(registry_view, services.dataset_stats, viewer)
     ]
 
 

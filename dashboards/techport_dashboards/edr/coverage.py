@@ -42,21 +42,21 @@ def coverages(
             parameter="datetime",
             example="a shorter time, or /api/v1/readings?format=parquet",
         )
-    found: dict[Stream, tuple[list[str], list[float]]] = {}
+    by_stream: dict[Stream, tuple[list[str], list[float]]] = {}
     for batch in table.to_batches():
         at = batch.column("time").cast(pa.int64()).to_pylist()
         values = batch.column("value").to_pylist()
         for stream, rows in group_by_stream(batch):
-            moments, numbers = found.setdefault(stream, ([], []))
+            moments, numbers = by_stream.setdefault(stream, ([], []))
             moments += map(times.iso, at[rows])
             numbers += values[rows]
-    names = {stream.quantity: catalogue.stream(stream) for stream in found}
+    names = {stream.quantity: catalogue.stream(stream) for stream in by_stream}
     return {
         "type": "CoverageCollection",
         "domainType": "PointSeries",
         "parameters": {name: parameter(info) for name, info in sorted(names.items())},
         "referencing": _REFERENCES,
-        "coverages": [_coverage(catalogue, stream, *series) for stream, series in found.items()],
+        "coverages": [_coverage(catalogue, stream, *series) for stream, series in by_stream.items()],
     }
 
 
@@ -90,15 +90,15 @@ def property_uri(info: StreamInfo) -> str:
 
 def plain_parameter(info: StreamInfo) -> dict[str, Any]:
     """The same for EDR's own pages, whose texts are in one language."""
-    found = parameter(info)
-    observed, unit = found["observedProperty"], found.get("unit")
+    described = parameter(info)
+    observed, unit = described["observedProperty"], described.get("unit")
     if unit is None:  # of a state: its words
         words = ", ".join(f"{number}: {word.get('en')}" for number, word in enumerate(info.words))
         plain_unit: dict[str, Any] = {"label": words, "symbol": {"value": info.unit or "1", "type": UCUM}}
     else:
         plain_unit = {**unit, "label": unit["label"]["en"]}
     return {
-        "type": found["type"],
+        "type": described["type"],
         "id": info.stream.quantity,
         "observedProperty": {"id": observed["id"], "label": observed["label"]["en"]},
         "unit": plain_unit,

@@ -22,7 +22,7 @@ KINDS = {"locations": "Devices, by name", "position": "The device nearest to a p
 
 def collection(pilot: PilotDefinition, catalogue: RegistryView, held: DatasetStats | None, base: str) -> dict[str, Any]:
     """A pilot: where and when it measures what, and what may be asked."""
-    here = f"{base}/collections/{pilot.id}"
+    address = f"{base}/collections/{pilot.id}"
     xs, ys = zip(*(point(device) for device in placed(catalogue, pilot.id)), strict=True)
     extent: dict[str, Any] = {"spatial": {"bbox": [[min(xs), min(ys), max(xs), max(ys)]], "crs": CRS84}}
     if held is not None:
@@ -34,11 +34,11 @@ def collection(pilot: PilotDefinition, catalogue: RegistryView, held: DatasetSta
         "description": pilot.question.get("en"),
         "keywords": sorted({stream.quantity for stream in catalogue.streams if stream.pilot == pilot.id}),
         "links": [
-            {"rel": "self", "href": here, "type": "application/json", "title": "This"},
-            {"rel": "data", "href": f"{here}/locations", "type": "application/geo+json", "title": "Devices"},
+            {"rel": "self", "href": address, "type": "application/json", "title": "This"},
+            {"rel": "data", "href": f"{address}/locations", "type": "application/geo+json", "title": "Devices"},
         ],
         "extent": extent,
-        "data_queries": {kind: {"link": _query(here, kind, title)} for kind, title in KINDS.items()},
+        "data_queries": {kind: {"link": _query(address, kind, title)} for kind, title in KINDS.items()},
         "crs": ["CRS84"],
         "output_formats": [COVERAGE_JSON],
         "parameter_names": {
@@ -49,7 +49,7 @@ def collection(pilot: PilotDefinition, catalogue: RegistryView, held: DatasetSta
     }
 
 
-def locations(found: Sequence[DeviceInfo], catalogue: RegistryView, base: str) -> dict[str, Any]:
+def locations(devices: Sequence[DeviceInfo], catalogue: RegistryView, base: str) -> dict[str, Any]:
     """The devices as GeoJSON, with what each measures and where to ask for it."""
     measures: dict[tuple[str, str], list[str]] = {}
     for stream in catalogue.streams:
@@ -65,17 +65,17 @@ def locations(found: Sequence[DeviceInfo], catalogue: RegistryView, base: str) -
                 "edrqueryendpoint": f"{base}/collections/{device.pilot}/locations/{quote(device.device, safe='')}",
             },
         }
-        for device in found
+        for device in devices
     ]
     return {"type": "FeatureCollection", "features": features, "numberReturned": len(features)}
 
 
 def find_collection(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot that the collection is. Raises Problem where there is none."""
-    found = find_pilot(catalogue, viewer, pilot)
+    definition = find_pilot(catalogue, viewer, pilot)
     if not placed(catalogue, pilot):
         raise Problem("not-found", "No device of this pilot has a position, so there is no collection for it.")
-    return found
+    return definition
 
 
 def placed(catalogue: RegistryView, pilot: str) -> list[DeviceInfo]:
@@ -89,7 +89,7 @@ def point(device: DeviceInfo) -> tuple[float, float]:
     return device.position.lon, device.position.lat
 
 
-def _query(here: str, kind: str, title: str) -> dict[str, Any]:
+def _query(address: str, kind: str, title: str) -> dict[str, Any]:
     variables = {
         "title": title,
         "query_type": kind,
@@ -97,4 +97,4 @@ def _query(here: str, kind: str, title: str) -> dict[str, Any]:
         "default_output_format": COVERAGE_JSON,
         "crs_details": [{"crs": "CRS84", "wkt": WKT}],
     }
-    return {"href": f"{here}/{kind}", "rel": "data", "templated": False, "variables": variables}
+    return {"href": f"{address}/{kind}", "rel": "data", "templated": False, "variables": variables}

@@ -142,9 +142,13 @@ def collections(request: Request, services: ServicesDep, viewer: ViewerDep, aske
     base = _base(request)
 
     def described() -> list[dict[str, Any]]:
-        known = services.registry_cache.current()
-        visible = [pilot for pilot in known.pilots.values() if viewer.may_see(pilot.id) and placed(known, pilot.id)]
-        return [places.collection(pilot, known, services.dataset_stats.of(pilot), base) for pilot in visible]
+        registry_view = services.registry_cache.current()
+        visible = [
+            pilot
+            for pilot in registry_view.pilots.values()
+            if viewer.may_see(pilot.id) and placed(registry_view, pilot.id)
+        ]
+        return [places.collection(pilot, registry_view, services.dataset_stats.of(pilot), base) for pilot in visible]
 
     link = {"rel": "self", "href": f"{base}/collections", "type": "application/json", "title": "This"}
     return {"links": [link], "collections": described()}
@@ -157,9 +161,9 @@ def collection(request: Request, services: ServicesDep, viewer: ViewerDep, pilot
     asked.check()
 
     def described() -> dict[str, Any]:
-        known = services.registry_cache.current()
-        found = find_collection(known, viewer, pilot)
-        return places.collection(found, known, services.dataset_stats.of(found), _base(request))
+        registry_view = services.registry_cache.current()
+        definition = find_collection(registry_view, viewer, pilot)
+        return places.collection(definition, registry_view, services.dataset_stats.of(definition), _base(request))
 
     return described()
 
@@ -177,10 +181,10 @@ def locations(
     if asked.f not in (None, *PLACES):
         raise Problem("bad-parameter", "Unsupported format.", parameter="f", example="GeoJSON")
     catalogue = services.registry_cache.current()
-    found = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
+    devices = placed(catalogue, find_collection(catalogue, viewer, pilot).id)
     inside = box(asked.bbox) if asked.bbox is not None else None
-    found = [device for device in found if inside is None or (device.position and inside(device.position))]
-    body = places.locations(found, catalogue, _base(request))
+    devices = [device for device in devices if inside is None or (device.position and inside(device.position))]
+    body = places.locations(devices, catalogue, _base(request))
     return Response(msgspec.json.encode(body), media_type=GEOJSON)
 
 
@@ -206,18 +210,20 @@ def position(
     kilometre of one. The device's own position is in the answer.
     """
     shape = _shape(asked.coords, ("Point", "MultiPoint"), "POINT(10.4 63.43)")
-    points = [(one.x, one.y) for one in shapely.get_parts(shape)]
+    points = [(placed_device.x, placed_device.y) for placed_device in shapely.get_parts(shape)]
 
     def nearest(devices: list[DeviceInfo]) -> list[DeviceInfo]:
-        found = []
+        chosen_devices = []
         among = shapely.MultiPoint([point(device) for device in devices]).envelope
         for x, y in points:
             near = [(distance(x, y, *point(device)), device.device, device) for device in devices]
             inside = bool(shapely.intersects_xy(among, x, y))
-            found += [
-                device for away, _, device in sorted(near, key=lambda one: one[:2])[:1] if inside or away <= NEAREST
+            chosen_devices += [
+                device
+                for away, _, device in sorted(near, key=lambda placed_device: placed_device[:2])[:1]
+                if inside or away <= NEAREST
             ]
-        return list({device.device: device for device in found}.values())
+        return list({device.device: device for device in chosen_devices}.values())
 
     return _data(services, viewer, pilot, asked, nearest)
 
@@ -236,23 +242,23 @@ def area(services: ServicesDep, viewer: ViewerDep, pilot: str, asked: Annotated[
 
 def _data(services: Services, viewer: Viewer, pilot: str, asked: DataParameters, choose: Any) -> Response:
     catalogue = services.registry_cache.current()
-    found = find_collection(catalogue, viewer, pilot)
+    definition = find_collection(catalogue, viewer, pilot)
     if asked.crs not in (None, *SYSTEMS):
         raise Problem("bad-parameter", "Unsupported coordinate reference system.", parameter="crs", example="CRS84")
     if asked.f not in (None, *DATA):
         raise Problem("bad-parameter", "Unsupported format.", parameter="f", example="CoverageJSON")
-    devices: list[DeviceInfo] = choose(placed(catalogue, found.id))
+    devices: list[DeviceInfo] = choose(placed(catalogue, definition.id))
     if not devices:
         raise Problem(
-            "not-found", "There are no devices at this location.", example=f"/edr/collections/{found.id}/locations"
+            "not-found", "There are no devices at this location.", example=f"/edr/collections/{definition.id}/locations"
         )
     names = tuple(device.device for device in devices)
-    streams = services.store.streams(Selection(pilots=(found.id,), devices=names))
+    streams = services.store.streams(Selection(pilots=(definition.id,), devices=names))
     names_asked = asked.parameter_name if asked.parameter_name is not None else asked.parameter_names
     if names_asked is not None:
-        known = {stream.quantity for stream in catalogue.streams if stream.pilot == found.id}
-        wanted = match("parameter-name", [names_asked], known | {stream.quantity for stream in streams})
-        streams = [stream for stream in streams if stream.quantity in wanted]
+        described = {stream.quantity for stream in catalogue.streams if stream.pilot == definition.id}
+        quantities = match("parameter-name", [names_asked], described | {stream.quantity for stream in streams})
+        streams = [stream for stream in streams if stream.quantity in quantities]
     start, end = _interval(asked.datetime)
     body = coverages(services.store, catalogue, streams, start, end)
     return Response(msgspec.json.encode(body), media_type=COVERAGE)

@@ -141,8 +141,8 @@ def items(
         inside = box(",".join(numbers[:2] + numbers[3:5]) if len(numbers) == 6 else asked.bbox)
         devices = [device for device in devices if device.position is not None and inside(device.position)]
     for name in ("kind", "group"):
-        wanted = getattr(asked, name)
-        devices = [device for device in devices if wanted is None or getattr(device, name) == wanted]
+        value = getattr(asked, name)
+        devices = [device for device in devices if value is None or getattr(device, name) == value]
     limit = min(asked.limit, MOST_ITEMS)
     page = devices[asked.offset : asked.offset + limit]
     address = f"{_base(request)}/collections/{pilot}/items"
@@ -169,15 +169,17 @@ def items(
 def item(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: str, device: str, asked: Plain) -> Response:
     """One device."""
     catalogue = services.registry_cache.current()
-    found = [one for one in _placed(catalogue, _found(catalogue, viewer, pilot).id) if one.device == device]
-    if not found:
+    devices = [
+        candidate for candidate in _placed(catalogue, _found(catalogue, viewer, pilot).id) if candidate.device == device
+    ]
+    if not devices:
         raise Problem("not-found", "There is no device {name} with a position.", name=repr(device[:80]))
     address = f"{_base(request)}/collections/{pilot}"
     links = [
         _link("self", f"{address}/items/{quote(device, safe='')}", GEOJSON, "This"),
         _link("collection", address, JSON, "The pilot"),
     ]
-    body = {**_features(services, catalogue, found)[0], "links": links}
+    body = {**_features(services, catalogue, devices)[0], "links": links}
     return Response(msgspec.json.encode(body), media_type=GEOJSON)
 
 
@@ -185,7 +187,7 @@ def _collection(pilot: PilotDefinition, catalogue: RegistryView, base: str) -> d
     places = [device.position for device in _placed(catalogue, pilot.id) if device.position is not None]
     west, east = min(place.lon for place in places), max(place.lon for place in places)
     south, north = min(place.lat for place in places), max(place.lat for place in places)
-    here = f"{base}/collections/{pilot.id}"
+    address = f"{base}/collections/{pilot.id}"
     return {
         "id": pilot.id,
         "title": pilot.title.get("en"),
@@ -194,8 +196,8 @@ def _collection(pilot: PilotDefinition, catalogue: RegistryView, base: str) -> d
         "itemType": "feature",
         "crs": [CRS84],
         "links": [
-            _link("self", here, JSON, "This"),
-            _link("items", f"{here}/items", GEOJSON, "Devices"),
+            _link("self", address, JSON, "This"),
+            _link("items", f"{address}/items", GEOJSON, "Devices"),
         ],
     }
 
@@ -229,10 +231,10 @@ def _features(services: Services, catalogue: RegistryView, devices: list[DeviceI
 
 
 def _found(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
-    found = find_pilot(catalogue, viewer, pilot)
+    definition = find_pilot(catalogue, viewer, pilot)
     if not _placed(catalogue, pilot):
         raise Problem("not-found", "No device of this pilot has a position, so there is no collection for it.")
-    return found
+    return definition
 
 
 def _placed(catalogue: RegistryView, pilot: str) -> list[DeviceInfo]:

@@ -136,7 +136,7 @@ def _page(
     new: tuple[ApiToken, str] | None = None,
 ) -> Response:
     me, people, now = _me(viewer), services.people, clock.now()
-    tokens = [one for one in people.api_tokens.of(me.user.id) if one.revoked is None and one.expires > now]
+    tokens = [token for token in people.api_tokens.of(me.user.id) if token.revoked is None and token.expires > now]
     page = render(
         request,
         "account.html",

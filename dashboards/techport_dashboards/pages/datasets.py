@@ -48,29 +48,29 @@ class DataSet:
 def page(request: Request, services: ServicesDep, viewer: ViewerDep) -> Response:
     """Every data set that anybody may use."""
     language, base = language_of(request), address_of(request)
-    found = _data_sets(services, viewer, language, base)
-    about = _schema_org(found, language, base, services.settings.publisher)
+    sets = _data_sets(services, viewer, language, base)
+    about = _schema_org(sets, language, base, services.settings.publisher)
     feeds = services.shares.readable(viewer)
-    return render(request, "catalogue.html", language, sets=found, about=about, base=base, feeds=feeds)
+    return render(request, "catalogue.html", language, sets=sets, about=about, base=base, feeds=feeds)
 
 
 def _data_sets(services: Services, viewer: Viewer, language: Language, base: str) -> list[DataSet]:
-    known = services.registry_cache.current()
+    registry_view = services.registry_cache.current()
     return [
-        _data_set(known, pilot, held, language, base)
-        for pilot, held in open_datasets(known, services.dataset_stats, viewer)
+        _data_set(registry_view, pilot, held, language, base)
+        for pilot, held in open_datasets(registry_view, services.dataset_stats, viewer)
     ]
 
 
 def _data_set(
-    known: RegistryView, pilot: PilotDefinition, held: DatasetStats, language: Language, base: str
+    registry_view: RegistryView, pilot: PilotDefinition, held: DatasetStats, language: Language, base: str
 ) -> DataSet:
     return DataSet(
         pilot=pilot,
         held=held,
-        quantities=_quantities(known, pilot),
+        quantities=_quantities(registry_view, pilot),
         devices=len(pilot.devices),
-        ways=distributions(pilot, known, base),
+        ways=distributions(pilot, registry_view, base),
         citation=citation(pilot, held, language, base),
         complete=None if held.completeness is None else language.share(held.completeness),
         since=language.date_time(held.since, pilot.timezone, "d. MMM y"),
@@ -126,12 +126,12 @@ def citation(pilot: PilotDefinition, held: DatasetStats, language: Language, bas
     )
 
 
-def _quantities(known: RegistryView, pilot: PilotDefinition) -> list[StreamInfo]:
-    mine = (info for stream, info in known.streams.items() if stream.pilot == pilot.id and info.described)
-    return list({info.stream.quantity: info for info in mine}.values())
+def _quantities(registry_view: RegistryView, pilot: PilotDefinition) -> list[StreamInfo]:
+    infos = (info for stream, info in registry_view.streams.items() if stream.pilot == pilot.id and info.described)
+    return list({info.stream.quantity: info for info in infos}.values())
 
 
-def _schema_org(found: list[DataSet], language: Language, base: str, publisher: str) -> dict[str, Any]:
+def _schema_org(sets: list[DataSet], language: Language, base: str, publisher: str) -> dict[str, Any]:
     """The page for search engines of data sets. https://schema.org/DataCatalog"""
     return {
         "@context": "https://schema.org/",
@@ -141,18 +141,18 @@ def _schema_org(found: list[DataSet], language: Language, base: str, publisher: 
         "name": language.gettext("Open data"),
         "description": language.text(DESCRIPTION),
         "publisher": {"@type": "Organization", "name": publisher},
-        "dataset": [_schema_dataset(one, language, base) for one in found],
+        "dataset": [_schema_dataset(data_set, language, base) for data_set in sets],
     }
 
 
-def _schema_dataset(one: DataSet, language: Language, base: str) -> dict[str, Any]:
-    pilot, held = one.pilot, one.held
+def _schema_dataset(data_set: DataSet, language: Language, base: str) -> dict[str, Any]:
+    pilot, held = data_set.pilot, data_set.held
     name, url = owner(pilot)
     last = times.iso(held.last)[:10] if held.ended else ".."
-    names = ", ".join(language.text(info.title) for info in one.quantities)
+    names = ", ".join(language.text(info.title) for info in data_set.quantities)
     title = language.text(pilot.title, pilot.id)
     parts = (f"{title}.", language.text(pilot.question), language.text(pilot.description))
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "@type": "Dataset",
         "@id": dataset_address(base, pilot),
         "identifier": pilot.id,
@@ -165,19 +165,19 @@ def _schema_dataset(one: DataSet, language: Language, base: str) -> dict[str, An
         "creator": {"@type": "Organization", "name": name} | ({"url": url} if url else {}),
         "variableMeasured": [
             {"@type": "PropertyValue", "name": language.text(info.title), "unitText": info.unit_label}
-            for info in one.quantities
+            for info in data_set.quantities
         ],
         "distribution": [
             {"@type": "DataDownload", "contentUrl": way.url, "encodingFormat": way.media_type or "application/x-ndjson"}
-            for way in one.ways
+            for way in data_set.ways
             if way.file
         ],
-        "citation": one.citation,
+        "citation": data_set.citation,
     }
     points = [device.position for device in pilot.devices if device.position]
     if points:
         south, north = (f(p.lat for p in points) for f in (min, max))
         west, east = (f(p.lon for p in points) for f in (min, max))
         box = {"@type": "GeoShape", "box": f"{south} {west} {north} {east}"}
-        found["spatialCoverage"] = {"@type": "Place", "geo": box}
-    return found | ({"license": one.licence_url} if one.licence_url else {})
+        described["spatialCoverage"] = {"@type": "Place", "geo": box}
+    return described | ({"license": data_set.licence_url} if data_set.licence_url else {})

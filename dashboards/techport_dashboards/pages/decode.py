@@ -42,12 +42,12 @@ def decode_page(request: Request, viewer: ViewerDep, parameters: Annotated[Decod
 @needs("see")
 def decoded(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """The form with the answer. Nothing of it is kept."""
-    said, wrong = None, None
+    explanation, wrong = None, None
     try:
-        said = explain_message(services.explain, services.registry_cache.current(), viewer, _pasted(form))
+        explanation = explain_message(services.explain, services.registry_cache.current(), viewer, _pasted(form))
     except Problem as problem:
         wrong = problem
-    page = _page(request, viewer, form, said, wrong)
+    page = _page(request, viewer, form, explanation, wrong)
     if wrong:
         page.status_code = 422
     return page
@@ -68,11 +68,13 @@ def _pasted(form: Form) -> PastedMessage:
     )
 
 
-def _page(request: Request, viewer: Viewer, form: Form, said: Explanation | None, wrong: Problem | None) -> Response:
+def _page(
+    request: Request, viewer: Viewer, form: Form, explanation: Explanation | None, wrong: Problem | None
+) -> Response:
     catalogue = services_of(request).registry_cache.current()
     values: dict[str, Any] = {
         "filled": form,
-        "said": said,
+        "said": explanation,
         "wrong": wrong,
         "formats": labels(),
         "pilots": [pilot for pilot in catalogue.pilots.values() if viewer.may_see(pilot.id)],

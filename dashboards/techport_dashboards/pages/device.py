@@ -97,42 +97,42 @@ def device_page(
 ) -> Response:
     """The device's page over a range."""
     now = clock.now()
-    here, _ = pilot_now(services, viewer, pilot, now)
-    found = device_of(here, device)
+    status, _ = pilot_now(services, viewer, pilot, now)
+    device_now = device_of(status, device)
     mail = _mail(services, pilot, device, raw=viewer.may("see-raw", pilot))
-    values = range_values(request, here.pilot, newest([here]), parameters, now)
-    streams = _streams(found)
-    shown = panels(here.pilot, [stream.view for stream in found.streams[:STREAMS_SHOWN]])
+    values = range_values(request, status.pilot, newest([status]), parameters, now)
+    streams = _streams(device_now)
+    shown = panels(status.pilot, [stream.view for stream in device_now.streams[:STREAMS_SHOWN]])
     language = language_of(request)
     return render(
         request,
         "device.html",
         language,
         now=now,
-        here=here,
-        pilot=here.pilot,
-        device=found,
+        here=status,
+        pilot=status.pilot,
+        device=device_now,
         streams=streams[:STREAMS_SHOWN],
         more_streams=len(streams) - STREAMS_SHOWN,
-        limits=_limits(here.pilot, found),
+        limits=_limits(status.pilot, device_now),
         air=rated(services.registry_cache.current().streams, services.last_hour, now, language),
         panels=shown,
-        first=first_charts(request, here.pilot, shown, values, device),
+        first=first_charts(request, status.pilot, shown, values, device),
         account=_account(services, pilot, device),
         budgets=_budgets(services, viewer, pilot, device, now),
-        described=found.device.described,
+        described=device_now.device.described,
         picture=newest_photo(services.settings, services.registry_cache.registry.database, pilot, device),
-        note=next((known.note for known in here.pilot.devices if known.id == device), None),
+        note=next((described.note for described in status.pilot.devices if described.id == device), None),
         mail=mail,
         properties=_properties(services, viewer, pilot, device),
         ignored=_ignored(services, viewer, pilot, device),
         why_ignored=why_ignored,
-        sends_rejected=_sends_rejected(found, mail),
-        low_battery=_low_battery(found),
-        deployments=_deployments(here.pilot, device),
-        events=_events(here.pilot, device),
+        sends_rejected=_sends_rejected(device_now, mail),
+        low_battery=_low_battery(device_now),
+        deployments=_deployments(status.pilot, device),
+        events=_events(status.pilot, device),
         day_start=lambda day: day * DAY,
-        local=_local(here.pilot),
+        local=_local(status.pilot),
         **values,
     )
 
@@ -145,8 +145,8 @@ def _streams(device: DeviceNow) -> list[StreamNow]:
 
 
 def _limits(pilot: PilotDefinition, device: DeviceNow) -> dict[str, LimitValue]:
-    found = {s.view.stream.quantity: limit_of(pilot, s.view.stream.quantity) for s in device.streams}
-    return {quantity: limit for quantity, limit in found.items() if limit is not None}
+    limits = {s.view.stream.quantity: limit_of(pilot, s.view.stream.quantity) for s in device.streams}
+    return {quantity: limit for quantity, limit in limits.items() if limit is not None}
 
 
 def _low_battery(device: DeviceNow) -> bool:
@@ -164,15 +164,15 @@ def _sends_rejected(device: DeviceNow, mail: Mail) -> bool:
 def _mail(services: Services, pilot: str, device: str, *, raw: bool) -> Mail:
     """What the device sent; without `raw` only what it said of itself."""
     registry = services.registry_cache.registry
-    said = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
+    device_events = events_of(registry.database, pilot, device, MESSAGES_SHOWN)
     if not raw:
-        return Mail([], [], 0, said)
+        return Mail([], [], 0, device_events)
     messages = MessageTap(registry.database).messages(pilot, device)
     where = QuarantineFilter(pilot=pilot, device=device)
     quarantine = Quarantine(registry.database)
     problems = quarantine.entries(where, PROBLEMS_SHOWN)
     count = sum(group.entries for group in quarantine.counts(where)) if problems.next else len(problems.items)
-    return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, said)
+    return Mail(messages[::-1][:MESSAGES_SHOWN], problems.items, count, device_events)
 
 
 @router.post("/pilots/{pilot}/devices/{device}/ignored")
@@ -236,14 +236,16 @@ def _account(services: Services, pilot: str, device: str) -> Account | None:
 
 def _deployments(pilot: PilotDefinition, device: str) -> list[Deployment]:
     """Where the device has been, the latest first; nothing for one that its pilot has not described."""
-    described = next((one for one in pilot.devices if one.id == device), None)
+    described = next((candidate for candidate in pilot.devices if candidate.id == device), None)
     return [] if described is None else deployments(pilot, described)[::-1]
 
 
 def _events(pilot: PilotDefinition, device: str) -> list[tuple[Micros, Event]]:
     """What the pilot has written down about this device or about all of them, newest first."""
-    mine = [(micros_of(event.time, pilot.timezone), event) for event in pilot.events if event.device in (None, device)]
-    return sorted(mine, key=lambda pair: -pair[0])
+    of_device = [
+        (micros_of(event.time, pilot.timezone), event) for event in pilot.events if event.device in (None, device)
+    ]
+    return sorted(of_device, key=lambda pair: -pair[0])
 
 
 def _local(pilot: PilotDefinition) -> Callable[[Micros], str]:

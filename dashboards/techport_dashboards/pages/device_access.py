@@ -67,15 +67,15 @@ def change_credentials(
     """Issue a password, give the device a second one while the old one goes on for a while, or revoke one."""
     described_device(pilot, device)
     credentials = Credentials(services.registry_cache.registry.database)
-    what = form.get("what")
-    if what == "revoke":
+    action = form.get("what")
+    if action == "revoke":
         form.confirmed()
         credentials.revoke(pilot.id, device, form.raw("username"))
         return see_other(request, device_path(pilot.id, device, "/credentials"))
     overlap = OVERLAPS.get(form.get("overlap"))
-    if what == "rotate" and overlap is not None:
+    if action == "rotate" and overlap is not None:
         issued = credentials.rotate(pilot.id, device, viewer.who, overlap)
-    elif what == "issue":
+    elif action == "issue":
         if credentials.all(pilot.id, device):
             form.confirmed()  # what the device uses now ends
         issued = credentials.issue(pilot.id, device, viewer.who)
@@ -121,7 +121,7 @@ def _page(
         language_of(request),
         pilot=pilot,
         device=described_device(pilot, device),
-        credentials=sorted(Credentials(database).all(pilot.id, device), key=lambda one: -one.at),
+        credentials=sorted(Credentials(database).all(pilot.id, device), key=lambda credential: -credential.at),
         issued=issued,
         overlaps=OVERLAPS,
         broker=broker_for_devices(services.settings.broker, request.url.hostname),
@@ -137,7 +137,7 @@ def _pilot_page(
 ) -> Response:
     filled, wrong = refused or (None, None)
     credentials = Credentials(services.registry_cache.registry.database).all(pilot.id)
-    newest = {credential.device: credential for credential in sorted(credentials, key=lambda one: one.at)}
+    newest = {credential.device: credential for credential in sorted(credentials, key=lambda issued: issued.at)}
     without = [device for device in pilot.devices if device.id not in newest]
     return render(
         request,

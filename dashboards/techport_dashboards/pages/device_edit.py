@@ -74,8 +74,10 @@ def save(
     changed, problems = _device_of(form, described, pilot)
     mapped = form.all("mapped")
     sent = undescribed(pilot, registry.streams(pilot.id, device))
-    meanings = [one for one in sent if one.key in mapped and one.meaning not in (None, one.key)]
-    keys = [*(stream.quantity for stream in changed.streams), *(str(one.meaning) for one in meanings)]
+    meanings = [
+        key_sent for key_sent in sent if key_sent.key in mapped and key_sent.meaning not in (None, key_sent.key)
+    ]
+    keys = [*(stream.quantity for stream in changed.streams), *(str(key_sent.meaning) for key_sent in meanings)]
     changed = msgspec.structs.replace(changed, streams=streams_of(described, keys))
     try:
         version = save_device(
@@ -265,7 +267,7 @@ def _page(
         was=digest(device),
         shown=[(key, words.lookup(key)) for key in shown],
         ticked=ticked,
-        sent=[(one, words.lookup(one.meaning) if one.meaning else None) for one in sent],
+        sent=[(key_sent, words.lookup(key_sent.meaning) if key_sent.meaning else None) for key_sent in sent],
         own_quantities=[quantity for quantity in own if quantity.name not in shown],
         other_quantities=others,
         intervals=[(code, interval_micros(code)) for code in choices],

@@ -41,9 +41,9 @@ def ordered(devices: Sequence[DeviceNow], sort: str, language: Language) -> list
         )
     key = keys[name]
     steady = sorted(devices, key=device_status.severity)
-    known = [device for device in steady if key(device) is not None]
+    with_value = [device for device in steady if key(device) is not None]
     unknown = [device for device in steady if key(device) is None]
-    return [*sorted(known, key=key, reverse=sort.startswith("-")), *unknown]  # type: ignore[arg-type]
+    return [*sorted(with_value, key=key, reverse=sort.startswith("-")), *unknown]  # type: ignore[arg-type]
 
 
 def headings(request: Request, devices: Sequence[DeviceNow], sort: str, language: Language) -> dict[str, Heading]:

@@ -70,7 +70,7 @@ def visits_page(
     """What the QR code opens: state, values and last messages of the device, and who was there."""
     described = described_device(pilot, device)
     now = clock.now()
-    here, _infos = pilot_now(services, viewer, pilot.id, now)
+    status, _infos = pilot_now(services, viewer, pilot.id, now)
     database = services.registry_cache.registry.database
     raw = viewer.may("see-raw", pilot.id)
     where = QuarantineFilter(pilot=pilot.id, device=device)
@@ -81,7 +81,7 @@ def visits_page(
         language_of(request),
         pilot=pilot,
         described=described,
-        device=device_of(here, device),
+        device=device_of(status, device),
         place=deployments(pilot, described)[-1].position,
         now=now,
         messages=MessageTap(database).messages(pilot.id, device)[::-1][:MESSAGES_SHOWN] if raw else [],
@@ -156,8 +156,8 @@ def _keep_photo(services: Services, viewer: Viewer, pilot: str, device: str, con
 def photo(services: ServicesDep, pilot: PilotDep, device: str, name: str) -> Response:
     """A photo, for whoever may see the pilot."""
     store = photo_store(services.settings)
-    kept = _photo(services, pilot.id, device, name)
-    path = None if store is None else store.path(kept)
+    stored = _photo(services, pilot.id, device, name)
+    path = None if store is None else store.path(stored)
     if path is None or not path.is_file():
         raise Problem("not-found", "There is no such photo here.")
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
@@ -170,9 +170,9 @@ def delete_photo(
 ) -> Response:
     """Erase a photo."""
     form.confirmed()
-    store, kept = photo_store(services.settings), _photo(services, pilot.id, device, name)
+    store, stored = photo_store(services.settings), _photo(services, pilot.id, device, name)
     if store is not None:
-        store.delete(services.registry_cache.registry.database, kept)
+        store.delete(services.registry_cache.registry.database, stored)
     return see_other(request, device_path(pilot.id, device, "/visits"))
 
 
@@ -224,11 +224,11 @@ def qr_code(address: str) -> Markup:
 def _photo(services: Services, pilot: str, device: str, name: str) -> Photo:
     """The device's photo of this name. Raises Problem."""
     store = photo_store(services.settings)
-    kept = [] if store is None else store.of(services.registry_cache.registry.database, pilot, device)
-    found = next((photo for photo in kept if photo.name == name), None)
-    if found is None:
+    photos = [] if store is None else store.of(services.registry_cache.registry.database, pilot, device)
+    match = next((photo for photo in photos if photo.name == name), None)
+    if match is None:
         raise Problem("not-found", "There is no such photo here.")
-    return found
+    return match
 
 
 async def _body(request: Request) -> bytes:

@@ -107,8 +107,8 @@ def share_page(
 def _snippets(pilot: PilotDefinition, infos: Iterable[StreamInfo], language: Language, base: str) -> list[Snippet]:
     """Code for every KPI, then for a week of every quantity that is not about the devices themselves."""
 
-    def snippet(title: str, height: int, **what: str) -> Snippet:
-        path = f"/pilots/{pilot.id}?{urlencode({'embed': '1', **what, 'lang': language.code})}"
+    def snippet(title: str, height: int, **parameters: str) -> Snippet:
+        path = f"/pilots/{pilot.id}?{urlencode({'embed': '1', **parameters, 'lang': language.code})}"
         source, words = escape(base + path), escape(title)
         code = f'<iframe src="{source}" title="{words}" width="100%" height="{height}" loading="lazy"></iframe>'
         return Snippet(title, path, code)
@@ -122,8 +122,8 @@ def _snippets(pilot: PilotDefinition, infos: Iterable[StreamInfo], language: Lan
     return [*kpis, *charts]
 
 
-def _unknown(parameter: str, name: str, known: Sequence[str]) -> Problem:
-    example = ", ".join(known[:5]) or None
+def _unknown(parameter: str, name: str, names: Sequence[str]) -> Problem:
+    example = ", ".join(names[:5]) or None
     return Problem(
         "unknown-name", "The pilot has no {name}.", name=repr(name[:80]), parameter=parameter, example=example
     )

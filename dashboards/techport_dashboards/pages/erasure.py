@@ -63,10 +63,10 @@ def count(request: Request, services: ServicesDep, pilot: PilotDep, form: FormDe
 @needs("erase", logs="exported")
 def download(services: ServicesDep, pilot: PilotDep, form: FormDep) -> Response:
     """Everything that the reference occurs in, as a file for whoever asked."""
-    found = services.lifecycle.find_reference(pilot.id, form.get("reference"))
+    findings = services.lifecycle.find_reference(pilot.id, form.get("reference"))
     name = f"{pilot.id}-found-{clock.now_datetime():%Y-%m-%d}.jsonl"
     headers = {**NO_STORE, "Content-Disposition": f'attachment; filename="{name}"'}
-    return Streamed((msgspec.json.encode(one) + b"\n" for one in found), headers, JSON_LINES)
+    return Streamed((msgspec.json.encode(finding) + b"\n" for finding in findings), headers, JSON_LINES)
 
 
 @router.post("/pilots/{pilot}/erasure")
@@ -132,7 +132,7 @@ def _page(
         wrong_receipt=[] if wrong is None or wrong.parameter != "receipt" else [wrong],
         origin=None if origin is None else ORIGINS[origin],
         genuine=origin == "this-platform",
-        receipts=[(len(receipts) - index, one) for index, one in enumerate(receipts)],
+        receipts=[(len(receipts) - index, receipt) for index, receipt in enumerate(receipts)],
         job=services.jobs.latest("erase", pilot.id),
     )
     page.status_code = 200 if wrong is None else 422

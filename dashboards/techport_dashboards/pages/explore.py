@@ -76,11 +76,11 @@ def explore(
     if not pilots:
         return RedirectResponse(f"/?lang={parameters.lang}" if parameters.lang else "/", 303)  # it shows the way
     pilot = find_pilot(catalogue, viewer, parameters.pilot or pilots[0].id)
-    here, infos = pilot_now(services, viewer, pilot.id, now)
+    status, infos = pilot_now(services, viewer, pilot.id, now)
     choices = panels(pilot, infos)
     quantity = _chosen(parameters.quantity, choices, 0)
     other = _chosen(parameters.other, choices, 1) if parameters.view == "scatter" else None
-    values = range_values(request, pilot, newest([here]), parameters, now)
+    values = range_values(request, pilot, newest([status]), parameters, now)
     values["chosen"] = [name for name in values["chosen"] if (pilot.id, name) in catalogue.devices]
     drawing: dict[str, Any] = {}
     if quantity is not None and parameters.view != "line":
@@ -101,7 +101,7 @@ def explore(
         now=now,
         pilots=pilots,
         pilot=pilot,
-        here=here,
+        here=status,
         choices=choices,
         panel=quantity,
         other=other,
@@ -120,17 +120,17 @@ def explore(
 
 def _chosen(name: str | None, choices: Sequence[Panel], default: int) -> Panel | None:
     """The quantity asked for; the one at `default` where it is not this pilot's: the form was sent for another."""
-    found = next((choice for choice in choices if choice.quantity == name), None)
-    return found or (choices[min(default, len(choices) - 1)] if choices else None)
+    named = next((choice for choice in choices if choice.quantity == name), None)
+    return named or (choices[min(default, len(choices) - 1)] if choices else None)
 
 
 def _decimals(catalogue: RegistryView, pilot: str, panel: Panel | None) -> int:
-    known = [
+    decimals = [
         info.decimals
         for stream, info in catalogue.streams.items()
         if panel is not None and stream.pilot == pilot and stream.quantity == panel.quantity
     ]
-    return known[0] if known else 2
+    return decimals[0] if decimals else 2
 
 
 def _figure(
@@ -154,7 +154,7 @@ def _figure(
         if not bins:
             return rests
         across = figures.axis(bins[0].low, bins[-1].high, 52, 632, 8)
-        up = figures.axis(0, max(one.count for one in bins), 220, 15, 5)
+        up = figures.axis(0, max(bin_.count for bin_ in bins), 220, 15, 5)
         return rests | {"distribution": bins, "across": across, "up": up}
     if view == "week":
         clock = Clock(times.zone_named(catalogue.pilots[pilot].timezone), None)
@@ -208,9 +208,9 @@ def _column(
     rows = answer(services, viewer, question).rows
     table = rows if isinstance(rows, pa.Table) else rows.read_all()
     value = table.column(statistic).to_numpy()
-    kept = np.isfinite(value)
-    device = [name for name, keep in zip(table.column("device").to_pylist(), kept, strict=True) if keep]
-    return Column(device, table.column("time").cast(pa.int64()).to_numpy()[kept], value[kept])
+    finite = np.isfinite(value)
+    device = [name for name, keep in zip(table.column("device").to_pylist(), finite, strict=True) if keep]
+    return Column(device, table.column("time").cast(pa.int64()).to_numpy()[finite], value[finite])
 
 
 def _measured(catalogue: RegistryView, pilot: str, quantity: str) -> bool:
@@ -226,18 +226,22 @@ def _statistic(catalogue: RegistryView, pilot: str, quantity: str) -> str:
 def _together(first: Column, second: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values of the same device and time; where no device measures both, of the same time."""
     if set(first.device) & set(second.device):
-        known = dict(zip(zip(first.device, first.time.tolist(), strict=True), first.value.tolist(), strict=True))
+        first_values = dict(zip(zip(first.device, first.time.tolist(), strict=True), first.value.tolist(), strict=True))
         keys: list[Any] = list(zip(second.device, second.time.tolist(), strict=True))
-        pairs = [(known[key], value) for key, value in zip(keys, second.value.tolist(), strict=True) if key in known]
+        pairs = [
+            (first_values[key], value)
+            for key, value in zip(keys, second.value.tolist(), strict=True)
+            if key in first_values
+        ]
         return np.array([x for x, _ in pairs]), np.array([y for _, y in pairs])
     return _at_the_time(first, second)
 
 
 def _at_the_time(first: Column, second: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values of the second, each with the first's of the same bucket. Of several devices the last one's stands."""
-    known = dict(zip(first.time.tolist(), first.value.tolist(), strict=True))
-    there = np.array([time in known for time in second.time.tolist()], bool)
-    return np.array([known[time] for time in second.time[there].tolist()], np.float64), second.value[there]
+    first_values = dict(zip(first.time.tolist(), first.value.tolist(), strict=True))
+    has_pair = np.array([time in first_values for time in second.time.tolist()], bool)
+    return np.array([first_values[time] for time in second.time[has_pair].tolist()], np.float64), second.value[has_pair]
 
 
 def _api_call(

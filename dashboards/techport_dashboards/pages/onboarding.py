@@ -105,8 +105,8 @@ def onboarding_page(
     if parameters.propose is not None:
         registry = services.registry_cache.registry
         asked = AskedProposal(propose_source(services.settings.propose, registry, pilot.id, parameters.propose))
-    told = Told(parameters.replay, asked)
-    return _page(request, viewer, services, pilot, device=parameters.device, told=told)
+    replayed = Told(parameters.replay, asked)
+    return _page(request, viewer, services, pilot, device=parameters.device, told=replayed)
 
 
 @router.post("/pilots/{pilot}/onboarding")
@@ -116,17 +116,17 @@ def add(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: Pilot
     registry = services.registry_cache.registry
     new_device = new_device_of(form)
     try:
-        came = provision_device(registry, pilot.id, new_device, viewer, replace=form.get("replace") == "yes")
+        provisioned = provision_device(registry, pilot.id, new_device, viewer, replace=form.get("replace") == "yes")
     except (DefinitionError, Problem) as error:
         page = _page(request, viewer, services, pilot, refused=(form, error))
         page.status_code = 422
         return page
     time.sleep(TAKES_EFFECT)  # what the page shows must work by the time it is read
     broker = broker_for_devices(services.settings.broker, request.url.hostname)
-    code = snippets(came.credential, broker.address, came.format, came.quantity) if broker else []
-    admission = Admission(came, broker, code)
+    code = snippets(provisioned.credential, broker.address, provisioned.format, provisioned.quantity) if broker else []
+    admission = Admission(provisioned, broker, code)
     pilot = find_pilot(services.registry_cache.current(), viewer, pilot.id)  # with the new device
-    page = _page(request, viewer, services, pilot, device=came.device, admission=admission)
+    page = _page(request, viewer, services, pilot, device=provisioned.device, admission=admission)
     page.headers.update(NO_STORE)
     return page
 
@@ -252,7 +252,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
     return {
         "own_quantities": own,
         "other_quantities": others,
-        "unknown": [(one, raw(one.payload)) for one in unknown],
+        "unknown": [(unknown_device, raw(unknown_device.payload)) for unknown_device in unknown],
         "unit_label": vocabulary_of(pilot).label,
         "last_values": last_values(services.explain, pilot, unknown),
         "issued": issued,
@@ -265,10 +265,10 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
 
 def _arrivals(registry: Registry, pilot: PilotDefinition, device: str, after: int) -> dict[str, Any]:
     """What the page shows of a device's messages: each with its payload, and what is known of its streams."""
-    found = MessageTap(registry.database).messages(pilot.id, device, after)
+    messages = MessageTap(registry.database).messages(pilot.id, device, after)
     return {
         "device": device,
-        "messages": [(one, raw(one.payload)) for one in reversed(found)],
+        "messages": [(message, raw(message.payload)) for message in reversed(messages)],
         "streams": {info.stream.quantity: info for info in registry.streams(pilot.id, device)},
     }
 

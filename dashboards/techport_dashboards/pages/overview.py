@@ -75,7 +75,7 @@ def overview(
             devices,
             load_basemap(services.settings.basemap),
             services.settings.map_tiles,
-            {stream: one.name for stream, one in air.items()},
+            {stream: air_class.name for stream, air_class in air.items()},
             quantity=parameters.map,
         ),
     )

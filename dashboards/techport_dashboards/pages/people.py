@@ -141,22 +141,22 @@ def uninvite_from_platform(request: Request, services: ServicesDep, viewer: View
 def change_person(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Make somebody an administrator or not, lock or unlock or delete an account, sign somebody out, or make a link to
     a new password."""
-    people, user, what = services.people, form.get("user"), form.get("what")
+    people, user, change = services.people, form.get("user"), form.get("what")
     accounts = people.accounts
     link = None
     try:
         if accounts.find(user) is None:
             raise Problem("bad-parameter", "The form is not complete.", parameter="user")
-        if what in ("administrator", "no-administrator"):
-            accounts.set_administrator(user, what == "administrator")
-        elif what in ("lock", "unlock"):
-            accounts.set_disabled(user, what == "lock")
-        elif what == "sign-out":
+        if change in ("administrator", "no-administrator"):
+            accounts.set_administrator(user, change == "administrator")
+        elif change in ("lock", "unlock"):
+            accounts.set_disabled(user, change == "lock")
+        elif change == "sign-out":
             people.sessions.end_all(user)
-        elif what == "delete":
+        elif change == "delete":
             form.confirmed()
             accounts.delete(user)
-        elif what == "reset":
+        elif change == "reset":
             link = f"{address_of(request)}/reset?token={people.resets.create(user)}"
         else:
             raise Problem("bad-parameter", "The form is not complete.", parameter="what")
@@ -170,13 +170,13 @@ def change_person(request: Request, services: ServicesDep, viewer: ViewerDep, fo
 @needs("admin", logs="shared", about=("what", "organisation", "user"))
 def change_organisation(request: Request, services: ServicesDep, viewer: ViewerDep, form: FormDep) -> Response:
     """Add an organisation, delete one, or take somebody out of one."""
-    accounts, organisation, what = services.people.accounts, form.get("organisation"), form.get("what")
+    accounts, organisation, change = services.people.accounts, form.get("organisation"), form.get("what")
     try:
-        if what == "delete":
+        if change == "delete":
             form.confirmed()
             accounts.delete_organisation(organisation)
             services.shares.forget()
-        elif what == "remove":
+        elif change == "remove":
             accounts.remove_member(organisation, form.get("user"))
         else:
             accounts.create_organisation(organisation, form.get("name"), viewer.who)
@@ -197,8 +197,8 @@ def _page(
         language,
         users=people.accounts.all(),
         organisations=organisations,
-        members={one.id: people.accounts.organisation_members(one.id) for one in organisations},
-        invitations=[(one, invited_to(services, language, one)) for one in people.invitations.of(None)],
+        members={item.id: people.accounts.organisation_members(item.id) for item in organisations},
+        invitations=[(item, invited_to(services, language, item)) for item in people.invitations.of(None)],
         link_to_show=link,
         mail=services.settings.mail,
         outbox=people.outbox.state() if services.settings.mail else None,

@@ -162,27 +162,27 @@ def _subjects(catalogue: RegistryView, pilot: PilotDefinition) -> list[Subject]:
         for name, info in described.items()
         if info.group != "device"
     ]
-    found = []
+    subjects = []
     for code, kpi in [*((f"kpi:{kpi.id}", kpi) for kpi in pilot.kpis), *made_up]:
-        known = words.lookup(kpi.quantity)
-        how = PRESENTATIONS[known.kind if known else "level"]
+        quantity = words.lookup(kpi.quantity)
+        how = PRESENTATIONS[quantity.kind if quantity else "level"]
         if how.averaged:
-            label, decimals = (known.unit_label, known.decimals) if known else ("", 2)
-            found.append(Subject(code, kpi, code.startswith("kpi:"), label, decimals, how))
-    return found
+            label, decimals = (quantity.unit_label, quantity.decimals) if quantity else ("", 2)
+            subjects.append(Subject(code, kpi, code.startswith("kpi:"), label, decimals, how))
+    return subjects
 
 
 def _chosen(subjects: Sequence[Subject], code: str | None) -> Subject | None:
     """The one asked for, else the first. Raises Problem for one that is not there."""
     if code is None:
         return next(iter(subjects), None)
-    found = next((subject for subject in subjects if subject.code == code), None)
-    if found is None:
+    named = next((subject for subject in subjects if subject.code == code), None)
+    if named is None:
         some = ", ".join(subject.code for subject in subjects[:5])
         raise Problem(
             "unknown-name", "There is no KPI or quantity {name}.", name=repr(code[:80]), parameter="what", example=some
         )
-    return found
+    return named
 
 
 def _devices(pilot: PilotDefinition, subject: Subject | None, asked: str | None) -> list[str]:
@@ -192,15 +192,15 @@ def _devices(pilot: PilotDefinition, subject: Subject | None, asked: str | None)
     if not asked:
         return measuring
     chosen = [name for name in asked.split(",") if name]
-    known = set(streams_of(pilot, _narrowed(subject.kpi, [])))
+    names = set(streams_of(pilot, _narrowed(subject.kpi, [])))
     for name in chosen:
-        if name not in known:
+        if name not in names:
             raise Problem(
                 "unknown-name",
                 "{name} does not measure this quantity.",
                 name=repr(name[:80]),
                 parameter="device",
-                example=", ".join(sorted(known)[:5]),
+                example=", ".join(sorted(names)[:5]),
             )
     return chosen
 
@@ -281,8 +281,8 @@ def _hours(
         rows_of = device == name
         interval = catalogue.stream(stream).interval_us or HOUR
         intervals[rows_of] = intervals_at(time[rows_of], interval, earlier.get(stream, ()))
-    kept = np.isfinite(value) & enough_readings(table.column("count").to_numpy(), HOUR / intervals)
-    return value[kept], time[kept]
+    enough = np.isfinite(value) & enough_readings(table.column("count").to_numpy(), HOUR / intervals)
+    return value[enough], time[enough]
 
 
 def _group(
@@ -296,7 +296,7 @@ def _group(
 ) -> tuple[Group, int]:
     """The values within the KPI's hours and weekdays, and how many there should be."""
     when = local(at, pilot.timezone)
-    kept = wanted(when, kpi.hours, kpi.weekdays)
+    in_group = wanted(when, kpi.hours, kpi.weekdays)
     grid = np.concatenate([np.arange(start, end, HOUR, dtype=np.int64) for start, end in spans])
     expected = int(wanted(local(grid, pilot.timezone), kpi.hours, kpi.weekdays).sum()) * devices
-    return Group(name, value[kept], when.hour[kept].astype(np.int64), when.weekday[kept]), expected
+    return Group(name, value[in_group], when.hour[in_group].astype(np.int64), when.weekday[in_group]), expected

@@ -98,14 +98,14 @@ def pilot_page(
     if not viewer.signed_in and not parameters.embed:
         raise sign_in_needed()
     now = clock.now()
-    here, infos = pilot_now(services, viewer, pilot, now)
+    status, infos = pilot_now(services, viewer, pilot, now)
     language = language_of(request)
-    values = range_values(request, here.pilot, newest([here]), parameters, now)
-    shown = panels(here.pilot, infos)
+    values = range_values(request, status.pilot, newest([status]), parameters, now)
+    shown = panels(status.pilot, infos)
     if parameters.embed:
         alone = [panel for panel in shown if parameters.quantity in (None, panel.quantity)]
-        values["first"] = first_charts(request, here.pilot, alone[:1], values)
-        return embed.embedded(request, here.pilot, shown, parameters.quantity, parameters.kpi, values)
+        values["first"] = first_charts(request, status.pilot, alone[:1], values)
+        return embed.embedded(request, status.pilot, shown, parameters.quantity, parameters.kpi, values)
     catalogue, registry = services.registry_cache.current(), services.registry_cache.registry
     air = air_quality.rated(catalogue.streams, services.last_hour, now, language)
     return render(
@@ -113,28 +113,28 @@ def pilot_page(
         "pilot.html",
         language,
         now=now,
-        devices=device_table.ordered(here.devices, parameters.sort, language),
-        headings=device_table.headings(request, here.devices, parameters.sort, language),
+        devices=device_table.ordered(status.devices, parameters.sort, language),
+        headings=device_table.headings(request, status.devices, parameters.sort, language),
         air=air,
         map=draw(
-            here.devices,
+            status.devices,
             load_basemap(services.settings.basemap),
             services.settings.map_tiles,
-            {stream: one.name for stream, one in air.items()},
+            {stream: info.name for stream, info in air.items()},
             BESIDE,
             parameters.map,
         ),
-        here=here,
-        pilot=here.pilot,
+        here=status,
+        pilot=status.pilot,
         assumed_open=pilot in catalogue.assumed_open,
         panels=shown,
-        first=first_charts(request, here.pilot, shown, values),
-        timeline=timeline(here.pilot, now),
+        first=first_charts(request, status.pilot, shown, values),
+        timeline=timeline(status.pilot, now),
         stage=registry.state(pilot),
-        attention=device_status.worst_first([here]),
+        attention=device_status.worst_first([status]),
         alerts=_alerts(registry, viewer, pilot),
         sentence=partial(sentence, catalogue=catalogue, language=language),
-        wall_next=wall.following(services, viewer, here.pilot.id) if parameters.cycle else None,
+        wall_next=wall.following(services, viewer, status.pilot.id) if parameters.cycle else None,
         **_waiting(registry, viewer, pilot),
         **values,
     )
@@ -172,27 +172,27 @@ def _waiting(registry: Registry, viewer: Viewer, pilot: str) -> dict[str, Any]:
         return {"unknown": [], "quarantined": 0}
     unknown = unknown_devices(registry.database, pilot)
     entries = Quarantine(registry.database).count(QuarantineFilter(pilot=pilot))
-    return {"unknown": unknown, "quarantined": entries - sum(one.messages for one in unknown)}
+    return {"unknown": unknown, "quarantined": entries - sum(unknown_device.messages for unknown_device in unknown)}
 
 
 def pilot_now(services: Services, viewer: Viewer, pilot: str, now: Micros) -> tuple[PilotNow, list[StreamInfo]]:
     """The pilot's devices with their latest readings, and all its streams. Raises Problem where there is none."""
     catalogue: RegistryView = services.registry_cache.current()
-    found = find_pilot(catalogue, viewer, pilot)
+    definition = find_pilot(catalogue, viewer, pilot)
     latest = services.store.latest(Selection(pilots=(pilot,)))
-    (here,) = device_status.device_statuses(catalogue, latest, [found], now)
-    return here, [stream.view for device in here.devices for stream in device.streams]
+    (status,) = device_status.device_statuses(catalogue, latest, [definition], now)
+    return status, [stream.view for device in status.devices for stream in device.streams]
 
 
 def panels(pilot: PilotDefinition, infos: list[StreamInfo]) -> list[Panel]:
     """One panel a quantity; what the pilot is about first, the devices' own health and what is not described last."""
     ranks = device_status.ranks_of(pilot)
-    found: dict[str, Panel] = {}
+    by_quantity: dict[str, Panel] = {}
     for info in infos:
         quantity = info.stream.quantity
-        if quantity not in found or (info.described and not found[quantity].described):
-            found[quantity] = Panel(quantity, info.title, info.unit_label, info.group, info.described)
-    return sorted(found.values(), key=lambda p: (not p.described, p.group == "device", ranks.get(p.quantity, 0)))
+        if quantity not in by_quantity or (info.described and not by_quantity[quantity].described):
+            by_quantity[quantity] = Panel(quantity, info.title, info.unit_label, info.group, info.described)
+    return sorted(by_quantity.values(), key=lambda p: (not p.described, p.group == "device", ranks.get(p.quantity, 0)))
 
 
 def first_charts(
@@ -218,17 +218,17 @@ def newest(pilots: list[PilotNow]) -> Micros | None:
     return max(lasts, default=None)
 
 
-def device_of(here: PilotNow, device: str) -> DeviceNow:
-    found = next((candidate for candidate in here.devices if candidate.device.device == device), None)
-    if found is None:
-        known = [candidate.device.device for candidate in here.devices]
-        near = get_close_matches(device, known, n=3) or known[:3]
+def device_of(status: PilotNow, device: str) -> DeviceNow:
+    matching = next((candidate for candidate in status.devices if candidate.device.device == device), None)
+    if matching is None:
+        names = [candidate.device.device for candidate in status.devices]
+        near = get_close_matches(device, names, n=3) or names[:3]
         raise Problem(
             "not-found",
             "There is no device {name} in {pilot}.",
             name=repr(device[:80]),
-            pilot=here.pilot.id,
+            pilot=status.pilot.id,
             parameter="device",
             example=", ".join(near) or None,
         )
-    return found
+    return matching

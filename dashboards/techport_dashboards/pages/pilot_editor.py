@@ -114,30 +114,30 @@ def create(request: Request, services: ServicesDep, viewer: ViewerDep, form: Def
     """Make the pilot a draft, or change the form as one of its buttons says."""
     _refuse_who_may_not_create(viewer)
     texts = form_sent(form, None)
-    told = Told()
-    if _rows_changed(form, texts, told):
-        return _page(request, services, viewer, None, texts, told)
+    messages = Told()
+    if _rows_changed(form, texts, messages):
+        return _page(request, services, viewer, None, texts, messages)
     texts.without_blank_rows()
     document, findings = document_from(texts, None)
     registry = services.registry_cache.registry
     if not texts.get("id"):
         document["id"] = free_id(registry, document["id"])
-    pilot = _checked(document, findings, texts, told)
+    pilot = _checked(document, findings, texts, messages)
     if pilot is not None and form.get("do") == "estimate":
-        told.estimates = _estimates(services, viewer, pilot)
+        messages.estimates = _estimates(services, viewer, pilot)
     elif pilot is not None:
         try:
             audit_trail.note(request, pilots=[pilot.id])
             create_pilot(registry, services.people, viewer, pilot, to_yaml(pilot))
         except DefinitionError as error:
-            _place(error.findings, texts, told)
+            _place(error.findings, texts, messages)
         except WrongState as error:
-            told.add("id", error.message)
+            messages.add("id", error.message)
         else:
             services.identities.forget()
             return see_other(request, f"/pilots/{pilot.id}/edit", saved="1")
     _add_first_rows(texts)
-    return _page(request, services, viewer, None, texts, told)
+    return _page(request, services, viewer, None, texts, messages)
 
 
 @router.get("/pilots/{pilot}/edit")
@@ -177,26 +177,26 @@ def save(
     base = _base(services, pilot.id, form)
     texts = form_sent(form, base)
     recorded = [
-        one for one in events.added(registry.database, pilot.id) if str(one.id) in form.get("recorded").split(",")
+        entry for entry in events.added(registry.database, pilot.id) if str(entry.id) in form.get("recorded").split(",")
     ]
     _find_recorded(texts, base, recorded)
     base = _with_recorded(base, recorded)
     texts.texts |= {name: form.get(name) for name in ("base", "why")}
     texts.texts |= {"seen": str(current_version), "recorded": _numbers_of(recorded)}
-    told = Told()
-    if _rows_changed(form, texts, told):
-        return _page(request, services, viewer, pilot, texts, told)
+    messages = Told()
+    if _rows_changed(form, texts, messages):
+        return _page(request, services, viewer, pilot, texts, messages)
     texts.without_blank_rows()
     document, findings = document_from(texts, base)
     document, conflicts = merged(document, document_of(base), document_of(_with_recorded(current, recorded)))
-    definition = _checked(document, findings, texts, told)
+    definition = _checked(document, findings, texts, messages)
     if definition is not None and form.get("do") == "estimate":
-        told.estimates = _estimates(services, viewer, definition)
+        messages.estimates = _estimates(services, viewer, definition)
     elif conflicts and form.number("seen") != current_version:
-        told.conflicts = conflicts
+        messages.conflicts = conflicts
     elif definition is not None:
         try:
-            written, gone = _without_recorded(definition, recorded)
+            written, removed = _without_recorded(definition, recorded)
             version = registry.import_pilot(
                 written,
                 to_yaml(written),
@@ -206,15 +206,15 @@ def save(
                 replaces=current_version,
             )
         except DefinitionError as error:
-            _place(error.findings, texts, told)
+            _place(error.findings, texts, messages)
         except WrongState as error:
-            told.add("why" if error.message.code == "lifecycle.why-plan" else "", error.message)
+            messages.add("why" if error.message.code == "lifecycle.why-plan" else "", error.message)
         else:
-            for one in gone:
-                events.take_back(registry.database, pilot, one.id)
-            saved = version > current_version or gone
+            for entry in removed:
+                events.take_back(registry.database, pilot, entry.id)
+            saved = version > current_version or removed
             return see_other(request, f"/pilots/{pilot.id}/edit", saved=str(version if saved else 0))
-    return _page(request, services, viewer, pilot, texts, told)
+    return _page(request, services, viewer, pilot, texts, messages)
 
 
 @router.get("/pilots/{pilot}/definition")
@@ -318,35 +318,35 @@ def _with_recorded(pilot: PilotDefinition, recorded: Sequence[Added]) -> PilotDe
     """The definition with what was recorded while the pilot ran behind its own events and exclusions."""
     return msgspec.structs.replace(
         pilot,
-        events=[*pilot.events, *(one.what for one in recorded if isinstance(one.what, Event))],
-        exclusions=[*pilot.exclusions, *(one.what for one in recorded if isinstance(one.what, Exclusion))],
+        events=[*pilot.events, *(entry.what for entry in recorded if isinstance(entry.what, Event))],
+        exclusions=[*pilot.exclusions, *(entry.what for entry in recorded if isinstance(entry.what, Exclusion))],
     )
 
 
 def _without_recorded(pilot: PilotDefinition, recorded: Sequence[Added]) -> tuple[PilotDefinition, list[Added]]:
     """The definition without what stays recorded beside it; and what was changed, and so is in the definition now, or
     removed."""
-    stays = [one.what for one in recorded if one.what in pilot.events or one.what in pilot.exclusions]
+    stays = [entry.what for entry in recorded if entry.what in pilot.events or entry.what in pilot.exclusions]
     written = msgspec.structs.replace(
         pilot,
         events=[event for event in pilot.events if event not in stays],
         exclusions=[exclusion for exclusion in pilot.exclusions if exclusion not in stays],
     )
-    return written, [one for one in recorded if one.what not in stays]
+    return written, [entry for entry in recorded if entry.what not in stays]
 
 
 def _recorded(services: Services, pilot: str) -> list[Added]:
     """What was recorded while the pilot ran and its form shows: the last events and exclusions."""
     added = events.added(services.registry_cache.registry.database, pilot)
-    shown = [[one for one in added if isinstance(one.what, kind)][-MOST_SHOWN:] for kind in (Event, Exclusion)]
-    return [one for several in shown for one in several]
+    shown = [[entry for entry in added if isinstance(entry.what, kind)][-MOST_SHOWN:] for kind in (Event, Exclusion)]
+    return [entry for several in shown for entry in several]
 
 
 def _recorded_rows(own: PilotDefinition, recorded: Sequence[Added]) -> Iterator[tuple[str, int]]:
     """The rows of what was recorded, behind those of the definition, each with its number."""
     for section, kind, first in (("events", Event, len(own.events)), ("exclusions", Exclusion, len(own.exclusions))):
-        for place, one in enumerate(one for one in recorded if isinstance(one.what, kind)):
-            yield f"{section}[{first + place}]", one.id
+        for place, entry in enumerate(entry for entry in recorded if isinstance(entry.what, kind)):
+            yield f"{section}[{first + place}]", entry.id
 
 
 def _find_recorded(texts: PilotForm, own: PilotDefinition, recorded: Sequence[Added]) -> None:
@@ -363,7 +363,7 @@ def _find_recorded(texts: PilotForm, own: PilotDefinition, recorded: Sequence[Ad
 
 
 def _numbers_of(recorded: Sequence[Added]) -> str:
-    return ",".join(str(one.id) for one in recorded)
+    return ",".join(str(entry.id) for entry in recorded)
 
 
 def _base(services: Services, pilot: str, form: Form) -> PilotDefinition:
@@ -377,63 +377,63 @@ def _base(services: Services, pilot: str, form: Form) -> PilotDefinition:
         raise Problem("bad-parameter", "There is no such version.", parameter="base") from None
 
 
-def _rows_changed(form: Form, texts: PilotForm, told: Told) -> bool:
+def _rows_changed(form: Form, texts: PilotForm, messages: Told) -> bool:
     """Add or remove the row that a button of the form names; whether it was such a button."""
-    do, _, what = form.get("do").partition(":")
-    if do == "add" and what in texts.rows:
-        section: Section = what
+    do, _, target = form.get("do").partition(":")
+    if do == "add" and target in texts.rows:
+        section: Section = target
         row = texts.add_row(section, limit_row(form.get("limit")) if section == "kpis" else None)
-        told.focus = anchor(row)
+        messages.focus = anchor(row)
         return True
     if do == "remove":
-        texts.remove_row(what)
-        told.focus = what.partition("[")[0]
+        texts.remove_row(target)
+        messages.focus = target.partition("[")[0]
         return True
     return False
 
 
 def _checked(
-    document: dict[str, Any], findings: Sequence[Finding], texts: PilotForm, told: Told
+    document: dict[str, Any], findings: Sequence[Finding], texts: PilotForm, messages: Told
 ) -> PilotDefinition | None:
     """The definition, by the check that every file passes; None, and what is wrong is told, where it is none."""
-    found = list(findings)
+    problems = list(findings)
     definition: PilotDefinition | None = None
     try:
         definition = check_document(document)
     except DefinitionError as error:
-        found += error.findings
+        problems += error.findings
         if any(finding.problem.code == MISSING for finding in error.findings):
-            found += _of_the_rest(document, error.findings)
-    if not found:
+            problems += _of_the_rest(document, error.findings)
+    if not problems:
         return definition
-    _place(found, texts, told)
+    _place(problems, texts, messages)
     return None
 
 
 def _of_the_rest(document: dict[str, Any], findings: Sequence[Finding]) -> list[Finding]:
     """What else is wrong, beside what is missing."""
     missing = {finding.field for finding in findings if finding.problem.code == MISSING}
-    told = [(finding.field, finding.problem) for finding in findings]
+    already_told = [(finding.field, finding.problem) for finding in findings]
     try:
         check_document(with_stand_ins(document, findings))
     except DefinitionError as error:
         return [
             finding
             for finding in error.findings
-            if finding.field not in missing and (finding.field, finding.problem) not in told
+            if finding.field not in missing and (finding.field, finding.problem) not in already_told
         ]
     return []
 
 
-def _place(findings: Sequence[Finding], texts: PilotForm, told: Told) -> None:
+def _place(findings: Sequence[Finding], texts: PilotForm, messages: Told) -> None:
     for name, several in placed(findings, texts).items():
         for finding in several:
             if finding.problem.code == MISSING and name:
-                told.add(name, Message("definition.missing.in-form"))
+                messages.add(name, Message("definition.missing.in-form"))
             elif name:
-                told.add(name, finding.message)
+                messages.add(name, finding.message)
             else:
-                told.add(name, Message("definition.finding-in", {"field": finding.field, **finding.message.params}))
+                messages.add(name, Message("definition.finding-in", {"field": finding.field, **finding.message.params}))
 
 
 def _estimates(services: Services, viewer: Viewer, pilot: PilotDefinition) -> list[Estimate]:
@@ -449,7 +449,10 @@ def _page(
     database = registry.database
     state = None if pilot is None else registry.state(pilot.id)
     own, others = quantities(pilot or NEW)
-    listed = {one.name: one for one in (*own, *(one for several in others.values() for one in several))}
+    listed = {
+        quantity.name: quantity
+        for quantity in (*own, *(quantity for several in others.values() for quantity in several))
+    }
     language = language_of(request)
     page = render(
         request,
@@ -465,7 +468,7 @@ def _page(
         own_quantities=own,
         other_quantities=others,
         quantity_names=frozenset(listed),
-        quantity_titles={name: language.text(one.title) for name, one in listed.items()},
+        quantity_titles={name: language.text(quantity.title) for name, quantity in listed.items()},
         group_names=GROUP_NAMES,
         unit_of=lambda name: listed[name].unit_label if name in listed else "",
         limits=_limits(),

@@ -122,8 +122,8 @@ class PilotForm:
         if match is None or match[1] not in ROWS:
             return
         section: Section = match[1]  # type: ignore[assignment]
-        kept = [index for index in self.indices(section) if index != int(match[2])]
-        self._renumber(section, kept)
+        indices = [index for index in self.indices(section) if index != int(match[2])]
+        self._renumber(section, indices)
 
     def without_blank_rows(self) -> None:
         """Leave out rows that were added and in which nothing was written."""
@@ -137,9 +137,9 @@ class PilotForm:
             self.get(f"{row}.{name}") for name in ("was", "recorded", "further", *(entry.name for entry in written))
         )
 
-    def _renumber(self, section: Section, kept: Sequence[int]) -> None:
+    def _renumber(self, section: Section, indices: Sequence[int]) -> None:
         first = self.shown_from[section]
-        moved = {index: first + place for place, index in enumerate(kept)}
+        moved = {index: first + place for place, index in enumerate(indices)}
         texts: dict[str, str] = {}
         for name, text in self.texts.items():
             match = _ROW.fullmatch(name)
@@ -147,7 +147,7 @@ class PilotForm:
                 texts[name] = text
             elif int(match[2]) in moved:
                 texts[f"{section}[{moved[int(match[2])]}].{match[3]}"] = text
-        self.texts, self.rows[section] = texts, len(kept)
+        self.texts, self.rows[section] = texts, len(indices)
 
 
 # -- From a definition
@@ -221,7 +221,7 @@ def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
         case "list" | "days":
             return ", ".join(value)
         case "streams":
-            return ", ".join(one["quantity"] for one in value)
+            return ", ".join(item["quantity"] for item in value)
         case "flag":
             return "yes" if value else ""
         case "hours":

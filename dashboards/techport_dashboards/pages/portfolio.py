@@ -36,7 +36,7 @@ def page(
     """Every pilot that the viewer may see, worst first unless told."""
     language = language_of(request)
     own = viewer.rights.by_pilot.keys()
-    found = [row for row in portfolio.visible_rows(services, viewer) if row.standing.pilot in own or not asked.mine]
+    rows = [row for row in portfolio.visible_rows(services, viewer) if row.standing.pilot in own or not asked.mine]
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sort"]
 
     def sorting(key: str) -> tuple[str, str]:
@@ -48,7 +48,7 @@ def page(
         request,
         "portfolio.html",
         language,
-        rows=[(row, row.text(language)) for row in portfolio.ordered(found, asked.sort)],
+        rows=[(row, row.text(language)) for row in portfolio.ordered(rows, asked.sort)],
         verdict_text=verdict_text,
         headings={key: sorting(key) for key in portfolio.KEYS},
         mine=asked.mine,

@@ -65,24 +65,24 @@ def public_page(
 ) -> Response:
     """Question, hypothesis, figures, map and how to get the data."""
     now = clock.now()
-    found = shared(services, viewer, pilot)
-    here, _infos = pilot_now(services, viewer, pilot, now)
+    definition = shared(services, viewer, pilot)
+    status, _infos = pilot_now(services, viewer, pilot, now)
     language, base = language_of(request), address_of(request)
-    about, links = described_for_programs(services, found, language, base)
+    about, links = described_for_programs(services, definition, language, base)
     page = render(
         request,
         "public.html",
         language,
         public=True,
         now=now,
-        open_pilot=found,
+        open_pilot=definition,
         stage=services.registry_cache.registry.state(pilot),
-        online=here.count(State.LIVE),
-        devices=len(found.devices),
-        seen=here.seen,
-        timeline=timeline(found, now),
-        map=_map(services, here),
-        course=_course(services, viewer, found, now),
+        online=status.count(State.LIVE),
+        devices=len(definition.devices),
+        seen=status.seen,
+        timeline=timeline(definition, now),
+        map=_map(services, status),
+        course=_course(services, viewer, definition, now),
         base=base,
         about=about,
     )
@@ -98,23 +98,23 @@ def figures(
 ) -> Response:
     """A piece of the page: each KPI so far with its uncertainty, which takes longer to work out than the rest."""
     language = language_of(request)
-    found = shared(services, viewer, pilot)
-    standing = services.evaluations.standing(found)
-    cards = [card_of(found, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
+    definition = shared(services, viewer, pilot)
+    standing = services.evaluations.standing(definition)
+    cards = [card_of(definition, kpi, evaluation, language) for kpi, evaluation in standing.kpis]
     return render(request, "kpis.html", language, cards=cards, complete=None)
 
 
 def shared(services: Services, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot if anybody may know of it. Raises the same Problem for one that is not shared as for none at all."""
-    found = services.registry_cache.current().pilots.get(pilot)
-    if found is None or not shareable(found) or not viewer.may_see(pilot):
+    definition = services.registry_cache.current().pilots.get(pilot)
+    if definition is None or not shareable(definition) or not viewer.may_see(pilot):
         raise Problem("not-found", "There is no public page for {name}.", name=repr(pilot[:80]), parameter="pilot")
-    return found
+    return definition
 
 
-def _map(services: Services, here: PilotNow) -> Outline:
+def _map(services: Services, status: PilotNow) -> Outline:
     """Where the pilot measures, about: places are rounded, and say nothing of the devices there."""
-    places = [device.device.position for device in here.devices if device.device.described and device.device.position]
+    places = [device.device.position for device in status.devices if device.device.described and device.device.position]
     rounded = {(round(at.lat, ABOUT), round(at.lon, ABOUT)) for at in places}
     return outline(
         [Position(lat, lon) for lat, lon in sorted(rounded)],
@@ -161,6 +161,8 @@ def _daily(
     table = rows if isinstance(rows, pa.Table) else rows.read_all()
     value = table.column(how.statistic).to_numpy()
     day = table.column("time").cast(pa.int64()).to_numpy()
-    there = np.isfinite(value)
-    all_days = np.unique(day[there])
-    return all_days, np.array([how.mean(value[there][day[there] == one]) for one in all_days.tolist()], np.float64)
+    finite = np.isfinite(value)
+    all_days = np.unique(day[finite])
+    return all_days, np.array(
+        [how.mean(value[finite][day[finite] == day_number]) for day_number in all_days.tolist()], np.float64
+    )

@@ -166,9 +166,9 @@ def _expected_times(pilot: PilotDefinition, whole: SinceStart, edges: Numbers) -
 
 
 def _flags(services: Services, calendar: Calendar, device: str) -> list[Flagged]:
-    mine = {stream: counts for stream, counts in calendar.flagged.items() if stream.device == device}
+    of_device = {stream: counts for stream, counts in calendar.flagged.items() if stream.device == device}
     readings = next(row.readings for row in calendar.rows if row.device.device == device)
-    return flags_of(services.store, mine, calendar.edges, readings)
+    return flags_of(services.store, of_device, calendar.edges, readings)
 
 
 def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality: str) -> Counts:
@@ -184,10 +184,10 @@ def _counts(services: Services, pilot: PilotDefinition, edges: Numbers, quality:
     table = services.raw_store.read(query).read_all()  # how many readings came, also of those that leave as sums
     names = zip(*(table.column(name).to_pylist() for name in ("pilot", "device", "quantity")), strict=True)
     day = np.searchsorted(edges, table.column("time").cast(pa.int64()).to_numpy(), side="right") - 1
-    found: Counts = {}
+    counts: Counts = {}
     for name, index, count in zip(names, day.tolist(), table.column("count").to_pylist(), strict=True):
-        found.setdefault(Stream(*name), np.zeros(len(edges) - 1, np.int64))[index] += count
-    return found
+        counts.setdefault(Stream(*name), np.zeros(len(edges) - 1, np.int64))[index] += count
+    return counts
 
 
 def _promised(pilot: PilotDefinition, days: Numbers) -> dict[Stream, Numbers | None]:
@@ -217,10 +217,10 @@ def _row(
             expected += due
             observed += np.minimum((good if counted == "good" else every).get(stream, np.zeros(days)), due)
     readings = int(sum(every[stream].sum() for stream in streams if stream in every))
-    kept = int(sum(good[stream].sum() for stream in streams if stream in good))
+    good_readings = int(sum(good[stream].sum() for stream in streams if stream in good))
     shares = [float(o / e) if e else None for o, e in zip(observed, expected, strict=True)]
     share = float(observed.sum() / expected.sum()) if expected.any() else None
-    return Row(device, shares, share, None, None, readings, readings - kept)
+    return Row(device, shares, share, None, None, readings, readings - good_readings)
 
 
 def _gaps(
@@ -229,10 +229,10 @@ def _gaps(
     """Every gap of the device's streams, the longest first."""
     catalogue, earlier = services.registry_cache.current(), earlier_promises(pilot)
     counted = counted_in(pilot, device, start, end)
-    found = [
+    gaps_of_devices = [
         (catalogue.stream(stream), gap)
         for stream, interval in pilot_intervals(pilot).items()
         if stream.device == device and interval is not None and counted is not None
         for gap in gaps(services.raw_store, stream, interval, counted.since, counted.until, earlier.get(stream, ()))
     ]
-    return sorted(found, key=lambda pair: pair[1].start - pair[1].end)
+    return sorted(gaps_of_devices, key=lambda pair: pair[1].start - pair[1].end)

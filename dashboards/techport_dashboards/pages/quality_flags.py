@@ -33,8 +33,8 @@ def flags_of(
                 quality = batch.column("quality")
                 for flag in count:
                     count[flag] += pc.sum(pc.not_equal(pc.bit_wise_and(quality, int(flag)), 0)).as_py() or 0
-    found = [Flagged(str(flag.name).lower(), n, n / readings) for flag, n in count.items() if n]
-    return sorted(found, key=lambda one: -one.readings)
+    shares = [Flagged(str(flag.name).lower(), n, n / readings) for flag, n in count.items() if n]
+    return sorted(shares, key=lambda flag_count: -flag_count.readings)
 
 
 def _runs(
@@ -42,7 +42,7 @@ def _runs(
 ) -> Iterable[tuple[Stream, Micros, Micros]]:
     """Days in a row on which a stream has flagged readings."""
     for stream, counts in sorted(flagged.items()):
-        there = np.concatenate([[False], counts > 0, [False]]).astype(np.int8)
-        ends = np.flatnonzero(np.diff(there))
+        has_flags = np.concatenate([[False], counts > 0, [False]]).astype(np.int8)
+        ends = np.flatnonzero(np.diff(has_flags))
         for first, behind in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
             yield stream, int(edges[first]), int(edges[behind])

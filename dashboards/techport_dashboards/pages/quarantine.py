@@ -80,11 +80,11 @@ def quarantine_page(
 @needs("see-raw")
 def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: int) -> Response:
     """How far a replay is, as a piece of the page."""
-    known = Quarantine(services.registry_cache.registry.database)
-    came = known.outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
-    if came is None:
+    quarantine = Quarantine(services.registry_cache.registry.database)
+    replay_outcome = quarantine.outcome(replay, pilot.id) if 0 <= replay < 2**63 else None
+    if replay_outcome is None:
         raise Problem("not-found", "There is no replay {number}.", number=replay)
-    page = render(request, "replay.html", language_of(request), pilot=pilot, replay=came)
+    page = render(request, "replay.html", language_of(request), pilot=pilot, replay=replay_outcome)
     page.headers.update(NO_STORE)
     return page
 
@@ -93,8 +93,8 @@ def outcome(request: Request, services: ServicesDep, pilot: PilotDep, replay: in
 @needs("edit")
 def replay(request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, form: FormDep) -> Response:
     """Reprocess the chosen entries, and show the result."""
-    known = Quarantine(services.registry_cache.registry.database)
-    asked = known.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), viewer.who)
+    quarantine = Quarantine(services.registry_cache.registry.database)
+    asked = quarantine.request_replay(_chosen(services.registry_cache.registry, form, pilot.id), viewer.who)
     return _back(request, services, pilot.id, form, replay=asked.id)
 
 
@@ -132,9 +132,9 @@ def _values(registry: Registry, pilot: PilotDefinition, asked: QuarantineParamet
     page = Quarantine(registry.database).entries(where, ENTRIES, asked.after) if asked.entries else None
     groups = [] if asked.entries else Quarantine(registry.database).groups(where, GROUPS)
     return {
-        "total": sum(one.entries for one in counts),
-        "devices": sorted({one.device for one in counts}),
-        "reasons": sorted({one.reason for one in counts}),
+        "total": sum(count.entries for count in counts),
+        "devices": sorted({count.device for count in counts}),
+        "reasons": sorted({count.reason for count in counts}),
         "heat": heat(counts, clock.now()),
         "groups": [
             (group, raw(group.newest.payload), _can_remap(pilot, group), _suggested_quantity(words, group.field))
@@ -165,10 +165,10 @@ def heat(counts: list[Count], now: Micros) -> dict[str, Any]:
     last = now // DAY
     days = range(last, last - DAYS, -1)
     rows: dict[str, dict[int | None, int]] = {}
-    for one in counts:
-        row = rows.setdefault(one.device, {})
-        day = one.day if one.day in days else None
-        row[day] = row.get(day, 0) + one.entries
+    for count in counts:
+        row = rows.setdefault(count.device, {})
+        day = count.day if count.day in days else None
+        row[day] = row.get(day, 0) + count.entries
     most = max((n for row in rows.values() for day, n in row.items() if day is not None), default=0)
     ordered = sorted(rows.items(), key=lambda pair: -sum(pair[1].values()))
     return {"days": [(day, day * DAY) for day in days], "rows": ordered, "most": most}
@@ -206,7 +206,7 @@ def _back(
     """To the page again, with the filter it had, so that reloading it repeats nothing."""
     if replay is not None:
         wait_for_replay(services.registry_cache.registry, replay)
-    kept = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
-    told = {"replay": replay, "discarded": discarded}
-    query = {name: str(value) for name, value in {**kept, **told}.items() if value not in (None, "")}
+    filters = {name: form.raw(f"filter_{name}") for name in ("device", "reason", "day", "entries")}
+    results = {"replay": replay, "discarded": discarded}
+    query = {name: str(value) for name, value in {**filters, **results}.items() if value not in (None, "")}
     return see_other(request, f"/pilots/{pilot}/quarantine", **query)

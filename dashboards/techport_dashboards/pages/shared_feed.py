@@ -37,10 +37,12 @@ def feed(
     if share is None:
         raise no_share()
     now = clock.now()
-    here, infos = pilot_now(services, viewer, share.id, now)
-    shown = panels(here.pilot, infos)
-    values = range_values(request, here.pilot, newest([here]), _with_range(share, newest([here]), parameters, now), now)
-    places = [device.device.position for device in here.devices if device.device.position is not None]
+    status, infos = pilot_now(services, viewer, share.id, now)
+    shown = panels(status.pilot, infos)
+    values = range_values(
+        request, status.pilot, newest([status]), _with_range(share, newest([status]), parameters, now), now
+    )
+    places = [device.device.position for device in status.devices if device.device.position is not None]
     return render(
         request,
         "shared_feed.html",
@@ -49,10 +51,10 @@ def feed(
         now=now,
         share=share,
         previewed=bool(request.scope.get(PREVIEWED)),
-        here=here,
-        feed=here.pilot,  # under the name pilot it would have the tabs of one
+        here=status,
+        feed=status.pilot,  # under the name pilot it would have the tabs of one
         panels=shown,
-        first=first_charts(request, here.pilot, shown, values),
+        first=first_charts(request, status.pilot, shown, values),
         map=outline(places, load_basemap(services.settings.basemap), services.settings.map_tiles) if places else None,
         width=None if share.terms.width is None else times.length(share.terms.width),
         base=address_of(request),

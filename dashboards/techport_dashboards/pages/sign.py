@@ -36,7 +36,7 @@ def street_sign(
     if not link and shareable(pilot):
         link = f"{address_of(request)}/p/{pilot.id}"
     record = privacy_record(pilot)
-    owners = [one.name for one in pilot.organisations if one.role == "owner"]
+    owners = [organisation.name for organisation in pilot.organisations if organisation.role == "owner"]
     return render(
         request,
         "sign.html",

@@ -105,14 +105,14 @@ async def sign_out(request: Request, services: ServicesDep) -> Response:
     return end_session(request, destination)
 
 
-def _end(services: Services, identity: Identity, here: str) -> str:
+def _end(services: Services, identity: Identity, base: str) -> str:
     """End the session; where to go on to: the identity provider, where the person signs out there, too."""
     assert identity.session is not None
     id_token = services.people.sessions.end(identity.user.id, identity.session)
     services.identities.forget()
     if id_token is None or services.provider is None:
         return "/sign-in"
-    return services.provider.sign_out_address(id_token, f"{here}/sign-in") or "/sign-in"
+    return services.provider.sign_out_address(id_token, f"{base}/sign-in") or "/sign-in"
 
 
 @router.get("/setup")
@@ -169,7 +169,7 @@ async def accept(request: Request, services: ServicesDep, form: FormDep) -> Resp
                 return redirect(_place(invitation))
             if not services.settings.local_passwords:
                 raise forbidden("account")
-            found = people.invitations.find(token)
+            accepted = people.invitations.find(token)
             password = _new_password(form.raw("password"), form.raw("again"))
             user = people.invitations.accept_as_new(token, form.get("email"), form.get("name"), password)
         except (AccountError, WeakPassword, Problem) as error:
@@ -178,7 +178,7 @@ async def accept(request: Request, services: ServicesDep, form: FormDep) -> Resp
             )
             page.status_code = 422
             return page
-        return start_session(request, services, user, "/" if found is None else _place(found))
+        return start_session(request, services, user, "/" if accepted is None else _place(accepted))
 
     return await run_in_threadpool(work)
 
@@ -223,7 +223,7 @@ def invited_to(services: Services, language: Language, invitation: Invitation) -
         title = invitation.pilot if pilot is None else language.text(pilot.title, pilot.id)
         return language.gettext("“{title}” as {role}", title=title, role=language.gettext(ROLE_NAMES[invitation.role]))
     if invitation.organisation is not None:
-        names = {one.id: one.name for one in services.people.accounts.organisations()}
+        names = {organisation.id: organisation.name for organisation in services.people.accounts.organisations()}
         return names.get(invitation.organisation, invitation.organisation)
     return language.gettext("administer the platform")
 
@@ -290,14 +290,14 @@ def reset(request: Request, services: ServicesDep, form: FormDep) -> Response:
 
 
 def _password_page(
-    request: Request, what: str, *, wrong: Exception | None = None, token: str = "", email: str = "", name: str = ""
+    request: Request, purpose: str, *, wrong: Exception | None = None, token: str = "", email: str = "", name: str = ""
 ) -> Response:
     page = render(
         request,
         "password.html",
         language_of(request),
-        public=what != "setup",
-        what=what,
+        public=purpose != "setup",
+        what=purpose,
         wrong=None if wrong is None else _problem(wrong),
         token=token,
         email=email[:254],

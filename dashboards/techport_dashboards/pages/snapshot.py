@@ -25,23 +25,23 @@ def page(
     request: Request, services: ServicesDep, viewer: ViewerDep, snapshot_id: Annotated[str, PathParameter(alias="id")]
 ) -> Response:
     """One snapshot."""
-    found = find_snapshot(snapshot_store(services.settings), viewer, snapshot_id)
+    snapshot = find_snapshot(snapshot_store(services.settings), viewer, snapshot_id)
     base, language = address_of(request), language_of(request)
     answer = render(
         request,
         "snapshot.html",
         language,
-        snapshot=found,
-        facts=citation.described(found, base),
-        citation=citation.citation(found, base, language),
-        bibtex=citation.bibtex(found, base),
-        span=citation.span(found, language),
-        asked=_asked(found),
-        licences=[(name, citation.licence_url(name)) for name in found.licences],
-        size=_size(found.bytes, language),
-        about=datacite.schema_org(found, base, services.settings.publisher),
+        snapshot=snapshot,
+        facts=citation.described(snapshot, base),
+        citation=citation.citation(snapshot, base, language),
+        bibtex=citation.bibtex(snapshot, base),
+        span=citation.span(snapshot, language),
+        asked=_asked(snapshot),
+        licences=[(name, citation.licence_url(name)) for name in snapshot.licences],
+        size=_size(snapshot.bytes, language),
+        about=datacite.schema_org(snapshot, base, services.settings.publisher),
     )
-    answer.headers["Link"] = datacite.page_links(found, base)
+    answer.headers["Link"] = datacite.page_links(snapshot, base)
     return answer
 
 
@@ -56,8 +56,8 @@ def _size(length: int, language: Language) -> str:
 def _asked(snapshot: Snapshot) -> str:
     """The question as an address of /readings, which answers it from what there is today."""
     pairs = [
-        (name, str(one))
+        (name, str(item))
         for name, value in snapshot.question.items()
-        for one in (value if isinstance(value, list) else [value])
+        for item in (value if isinstance(value, list) else [value])
     ]
     return f"/api/v1/readings?{urlencode(pairs)}"

@@ -60,7 +60,9 @@ def trace_page(
         devices=catalogue.devices_of(pilot.id),
         choices=MINUTES,
         answer=answer,
-        arrived={one.received: one for one in answer.arrivals if one.visible is not None} if answer else {},
+        arrived={arrival.received: arrival for arrival in answer.arrivals if arrival.visible is not None}
+        if answer
+        else {},
         info=lambda quantity: catalogue.stream(Stream(pilot.id, answer.device if answer else "", quantity)),
         raw=raw,
     )

@@ -13,9 +13,10 @@ def following(services: Services, viewer: Viewer, pilot: str | None) -> str:
     overview again."""
     now = clock.now()
     running = [
-        one.id
-        for one in services.registry_cache.current().pilots.values()
-        if viewer.may_see(one.id) and (not one.phases or max(micros_of(p.end, one.timezone) for p in one.phases) > now)
+        definition.id
+        for definition in services.registry_cache.current().pilots.values()
+        if viewer.may_see(definition.id)
+        and (not definition.phases or max(micros_of(p.end, definition.timezone) for p in definition.phases) > now)
     ]
     rest = [pilot_id for pilot_id in running if pilot is None or pilot_id > pilot]
     return f"/pilots/{rest[0]}" if rest else "/"

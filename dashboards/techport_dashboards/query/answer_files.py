@@ -82,7 +82,7 @@ class AnswerFiles:
             of_client = [other for other in self._files if other[0] == key[0]]
             for oldest in of_client[:-MOST_OF_CLIENT]:
                 del self._files[oldest]
-            while len(self._files) > MOST_FILES or sum(kept.size for kept in self._files.values()) > _MOST_KEPT:
+            while len(self._files) > MOST_FILES or sum(stored.size for stored in self._files.values()) > _MOST_KEPT:
                 self._files.popitem(last=False)
             start, self._expires = not self._expires, True
         if start:

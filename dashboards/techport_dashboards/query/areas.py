@@ -82,17 +82,17 @@ def distance(lon: float, lat: float, other_lon: float, other_lat: float) -> floa
 
 def numbers(parameter: str, text: str, count: int, example: str) -> list[float]:
     try:
-        found = [float(part) for part in text.split(",")]
+        parsed = [float(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) != count or not all(map(math.isfinite, found)):
+        parsed = []
+    if len(parsed) != count or not all(map(math.isfinite, parsed)):
         raise Problem(
             "bad-parameter",
             f"{text[:80]!r} is not {count} numbers separated by commas.",
             parameter=parameter,
             example=example,
         )
-    return found
+    return parsed
 
 
 def _on_earth(lon: float, lat: float) -> bool:

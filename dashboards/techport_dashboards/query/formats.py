@@ -50,8 +50,8 @@ def _values(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type):
         column = column.dictionary_encode()
     if pa.types.is_dictionary(column.type):
-        known = [msgspec.json.encode(value).decode() for value in column.dictionary.to_pylist()]
-        return pa.DictionaryArray.from_arrays(column.indices, pa.array(known, pa.string())).cast(pa.string())
+        texts = [msgspec.json.encode(value).decode() for value in column.dictionary.to_pylist()]
+        return pa.DictionaryArray.from_arrays(column.indices, pa.array(texts, pa.string())).cast(pa.string())
     if pa.types.is_timestamp(column.type):
         text = rows.iso(column) if column.type.tz in (None, "UTC") else rows.local_iso(column)
         return pc.binary_join_element_wise('"', text, '"', "")

@@ -133,7 +133,7 @@ def groups_of(names: tuple[str, ...], streams: Iterable[Stream], catalogue: Regi
             part or "" for name, part in zip(names, labels[stream], strict=True) if name != "quantity"
         )
         members.setdefault(Stream("", joined, stream.quantity), []).append(catalogue.stream(stream))
-    known = {group: _together(group, infos, names) for group, infos in members.items()}
+    described = {group: _together(group, infos, names) for group, infos in members.items()}
     ordered = sorted(members)
     number = {group: i for i, group in enumerate(ordered)}
     return Groups(
@@ -141,7 +141,7 @@ def groups_of(names: tuple[str, ...], streams: Iterable[Stream], catalogue: Regi
         ordered,
         {info.stream: number[group] for group, infos in members.items() for info in infos},
         {group: labels[infos[0].stream] for group, infos in members.items()},
-        dataclasses.replace(catalogue, streams={**catalogue.streams, **known}),
+        dataclasses.replace(catalogue, streams={**catalogue.streams, **described}),
     )
 
 
@@ -263,10 +263,10 @@ def _count(groups: Groups, placed: pa.RecordBatch, readings: Ints) -> None:
         return
     place, number = placed.column("place").to_numpy(), placed.column("bucket").to_numpy()
     keys, inverse = np.unique(np.stack([place.astype(np.int64), number]), axis=1, return_inverse=True)
-    counted, known = np.bincount(inverse.ravel(), readings), groups.seen.readings
+    counted, seen_counts = np.bincount(inverse.ravel(), readings), groups.seen.readings
     for i, count in enumerate(counted.astype(np.int64)):
         key = (groups.streams[int(keys[0, i])], int(keys[1, i]))
-        known[key] = known.get(key, 0) + int(count)
+        seen_counts[key] = seen_counts.get(key, 0) + int(count)
     first = int(placed.column("time").to_numpy().min())
     groups.seen.first = first if groups.seen.first is None else min(first, groups.seen.first)
 

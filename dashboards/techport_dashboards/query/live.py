@@ -116,8 +116,8 @@ class ChangePoller:
             table = reader.read_all()
         if table.num_rows > MOST:
             return None
-        wanted = [spans[stream][0] < state[0] < spans[stream][1] for stream, state in states(table)]
-        return table.filter(pa.array(wanted, pa.bool_()))
+        in_span = [spans[stream][0] < state[0] < spans[stream][1] for stream, state in states(table)]
+        return table.filter(pa.array(in_span, pa.bool_()))
 
     def _late(self, more: Mapping[Stream, int] | None, readings: pa.Table) -> frozenset[Stream]:
         """Streams that have more than was handed on. Counted before the look, so a reading is never owed too early."""

@@ -46,10 +46,10 @@ def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: Rea
     if question.devices:
         devices = match("device", question.devices, _of(pilots, catalogue.device_names))
     if question.quantities:
-        known = _of(pilots, catalogue.quantity_names)
-        if not _names(question.quantities) <= known:  # of what nobody has described the store alone knows
-            known |= {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
-        quantities = match("quantity", question.quantities, known)
+        quantity_names = _of(pilots, catalogue.quantity_names)
+        if not _names(question.quantities) <= quantity_names:  # of what nobody has described the store alone knows
+            quantity_names |= {stream.quantity for stream in store.streams(Selection(pilots=tuple(pilots)))}
+        quantities = match("quantity", question.quantities, quantity_names)
     chosen = Selection(
         pilots=tuple(pilots),
         devices=None if devices is None else tuple(devices),
@@ -58,9 +58,9 @@ def select(question: Choice, viewer: Viewer, catalogue: RegistryView, store: Rea
     inside = area(question.bbox, question.within, question.near)
     if inside is None:
         return chosen
-    here = devices_inside(catalogue, inside)
+    devices_in_area = devices_inside(catalogue, inside)
     known_streams = {info.stream for info in catalogue.chosen(chosen)}.union(store.streams(chosen))
-    streams = tuple(sorted(stream for stream in known_streams if stream[:2] in here))
+    streams = tuple(sorted(stream for stream in known_streams if stream[:2] in devices_in_area))
     return msgspec.structs.replace(chosen, streams=streams)
 
 
@@ -71,8 +71,8 @@ def devices_inside(catalogue: RegistryView, inside: Inside) -> set[tuple[str, st
 
 def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefinition:
     """The pilot. Raises the same Problem for one that does not exist and for one that the viewer may not see."""
-    found = catalogue.pilots.get(pilot)
-    if found is None or not viewer.may_see(pilot):
+    definition = catalogue.pilots.get(pilot)
+    if definition is None or not viewer.may_see(pilot):
         if not viewer.signed_in:
             raise sign_in_needed()
         similar = difflib.get_close_matches(
@@ -85,7 +85,7 @@ def find_pilot(catalogue: RegistryView, viewer: Viewer, pilot: str) -> PilotDefi
             parameter="pilot",
             example=", ".join(similar) or None,
         )
-    return found
+    return definition
 
 
 def match_pilots(asked: Sequence[str], viewer: Viewer, visible: Collection[str]) -> list[str]:
@@ -100,10 +100,10 @@ def match_pilots(asked: Sequence[str], viewer: Viewer, visible: Collection[str])
         raise
 
 
-def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[str]:
+def match(parameter: str, asked: Sequence[str], candidates: Collection[str]) -> list[str]:
     """The known names that were asked for, sorted. Raises Problem for a name or pattern that hits none."""
     hits: set[str] = set()
-    known = known if isinstance(known, Set) else frozenset(known)
+    candidates = candidates if isinstance(candidates, Set) else frozenset(candidates)
     names = _names(asked)
     if len(names) > MOST_NAMES:
         raise Problem(
@@ -113,9 +113,9 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
             example="a pattern with *, or none for all",
         )
     for name in sorted(names):
-        found = {k for k in known if fnmatchcase(k, name)} if "*" in name else {name} & known
-        if not found:
-            near = difflib.get_close_matches(name, list(known), n=3) or sorted(known)[:3]
+        matching = {k for k in candidates if fnmatchcase(k, name)} if "*" in name else {name} & candidates
+        if not matching:
+            near = difflib.get_close_matches(name, list(candidates), n=3) or sorted(candidates)[:3]
             raise Problem(
                 "unknown-name",
                 N_("No {what} matches {name}.") if "*" in name else N_("There is no {what} {name}."),
@@ -124,7 +124,7 @@ def match(parameter: str, asked: Sequence[str], known: Collection[str]) -> list[
                 parameter=parameter,
                 example=", ".join(near) or None,
             )
-        hits |= found
+        hits |= matching
     return sorted(hits)
 
 

@@ -232,10 +232,10 @@ def _variable_name(quantity: str, number: int) -> str:
 
 
 def _of_quantity(
-    rows: pd.DataFrame, quantity: str, name: str, known: Mapping[str, Any], query: Query
+    rows: pd.DataFrame, quantity: str, name: str, described: Mapping[str, Any], query: Query
 ) -> list[tuple[str, NDArray[Any], dict[str, Any]]]:
     """The variables of a quantity: name, values and attributes."""
-    cf_name, title, unit = known.get("cf_name"), known.get("title") or quantity, known.get("ucum") or ""
+    cf_name, title, unit = described.get("cf_name"), described.get("title") or quantity, described.get("ucum") or ""
     coordinates = {"coordinates": "time lat lon"}
     common = {"long_name": title, "units": udunits(unit), **coordinates, **({"ucum_unit": unit} if unit else {})}
     if unit in _TEMPERATURES:
@@ -255,11 +255,11 @@ def _of_quantity(
             (f"{name}_flags", rows["quality"].to_numpy(np.uint8), quality),
         ]
     result = []
-    wanted = [column for column in rows.columns if column in query.aggregates and column != "count"]
-    wanted += ["rolling"] if "rolling" in rows.columns else []
-    for column in wanted:
+    columns = [column for column in rows.columns if column in query.aggregates and column != "count"]
+    columns += ["rolling"] if "rolling" in rows.columns else []
+    for column in columns:
         values = rows[column].to_numpy(np.float64)
-        if np.isnan(values).all() and len(wanted) > 1:
+        if np.isnan(values).all() and len(columns) > 1:
             continue  # the aggregate of another kind
         about = common | {"long_name": f"{_words(column)} of {title}", "ancillary_variables": f"{name}_count"}
         if column in _DIMENSIONLESS:

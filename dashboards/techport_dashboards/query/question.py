@@ -204,9 +204,9 @@ def instant(parameter: str, text: str | None, zone: str, now: Micros, wall_clock
 def local_moment(parameter: str, text: str, zone: str) -> dt.datetime:
     """A time that somebody wrote down, with the offset that the zone had then, so that it says which of two equal hours
     it is. Raises Problem."""
-    found = instant(parameter, text, zone, clock.now(), wall_clock=True)
-    assert found is not None
-    local = times.moment(found, times.zone_named(zone))
+    moment = instant(parameter, text, zone, clock.now(), wall_clock=True)
+    assert moment is not None
+    local = times.moment(moment, times.zone_named(zone))
     return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()))
 
 

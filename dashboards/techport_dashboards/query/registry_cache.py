@@ -41,8 +41,8 @@ class RegistryView:
 
     def stream(self, stream: Stream) -> StreamInfo:
         """What is known of the stream; for one that the store has and the registry has never heard of, its name."""
-        known = self.streams.get(stream)
-        return known or StreamInfo(stream=stream, title=Text(en=stream.quantity), described=False)
+        described = self.streams.get(stream)
+        return described or StreamInfo(stream=stream, title=Text(en=stream.quantity), described=False)
 
     def unit(self, stream: Stream) -> str:
         """UCUM; empty where nobody has said."""
@@ -63,8 +63,10 @@ class RegistryView:
             several = [info for key in keys for info in self.of_device.get(key, ())]
         else:
             several = list(self.streams.values())
-        wanted = [(place, frozenset(names)) for place, names in enumerate(select_names(select)) if names is not None]
-        return [info for info in several if all(info.stream[place] in names for place, names in wanted)]
+        conditions = [
+            (place, frozenset(names)) for place, names in enumerate(select_names(select)) if names is not None
+        ]
+        return [info for info in several if all(info.stream[place] in names for place, names in conditions)]
 
     def devices_of(self, pilot: str) -> list[DeviceInfo]:
         return [device for (owner, _), device in self.devices.items() if owner == pilot]

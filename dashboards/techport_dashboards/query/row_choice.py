@@ -70,7 +70,7 @@ class Condition(msgspec.Struct, frozen=True):
 def conditions(texts: Iterable[str]) -> tuple[Condition, ...]:
     """`>50`, `<=80` or several with commas. Raises Problem."""
     parts = [part for text in texts for part in text.split(",") if part.strip()]
-    found = []
+    parsed = []
     for part in parts:
         match = _CONDITION.fullmatch(part)
         if match is None or not math.isfinite(float(match[2])):
@@ -81,8 +81,8 @@ def conditions(texts: Iterable[str]) -> tuple[Condition, ...]:
                 parameter="value",
                 example=">50 (value>50, or value=%3E50), >=10,<20",
             )
-        found.append(Condition(match[1] or "=", float(match[2])))
-    return tuple(found)
+        parsed.append(Condition(match[1] or "=", float(match[2])))
+    return tuple(parsed)
 
 
 def aggregate_of(catalogue: RegistryView, stream: Stream, of_buckets: bool = False) -> Aggregate:
@@ -111,14 +111,14 @@ def only_fitting(batch: pa.RecordBatch, names: Sequence[Aggregate], fitting: Cal
     return batch
 
 
-def satisfying(batch: pa.RecordBatch, wanted: Sequence[Condition], columns: Sequence[str]) -> pa.RecordBatch:
+def satisfying(batch: pa.RecordBatch, filters: Sequence[Condition], columns: Sequence[str]) -> pa.RecordBatch:
     """The rows whose value satisfies all conditions. Of several `columns` a row has its value in one."""
-    if not wanted:
+    if not filters:
         return batch
     present = [batch.column(name) for name in columns if name in batch.schema.names]
     value = pc.coalesce(*present) if len(present) > 1 else present[0]
     mask = None
-    for condition in wanted:
+    for condition in filters:
         test = _TESTS[condition.test](value, condition.number)
         mask = test if mask is None else pc.and_(mask, test)
     return batch.filter(mask)

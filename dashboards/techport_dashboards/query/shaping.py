@@ -133,12 +133,12 @@ def places_of(query: Query, shape: Shape, now: Micros) -> Ints:
 
 
 def gathered(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -> pa.Table:
-    found, cells = [], 0
+    gathered_batches, cells = [], 0
     for batch in batches:
         cells += batch.num_rows * max(1, batch.num_columns - 4)
         _refuse_above(cells, shape)
-        found.append(batch)
-    return pa.Table.from_batches(found, schema)
+        gathered_batches.append(batch)
+    return pa.Table.from_batches(gathered_batches, schema)
 
 
 def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -> pa.Table:
@@ -146,18 +146,18 @@ def picked(batches: Iterator[pa.RecordBatch], schema: pa.Schema, shape: Shape) -
 
     minmax keeps the lowest and highest of each stretch, lttb those that span the largest triangles.
     """
-    kept: list[pa.Table] = []
+    tables: list[pa.Table] = []
     parts: list[pa.RecordBatch] = []
     cells, present = 0, None
     for stream, batch in _by_stream(batches):
         if stream != present:
-            kept += [_pick(parts, shape)] if parts else []
+            tables += [_pick(parts, shape)] if parts else []
             parts, present, cells = [], stream, 0
         cells += batch.num_rows * 2
         _refuse_above(cells, shape, MOST_CELLS * 10)  # of one stream: less than a GB
         parts.append(batch)
-    kept += [_pick(parts, shape)] if parts else []
-    return pa.concat_tables(kept) if kept else schema.empty_table()
+    tables += [_pick(parts, shape)] if parts else []
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _by_stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Stream, pa.RecordBatch]]:
@@ -273,12 +273,12 @@ def _completed(values: Floats, starts: Ints, fill: Fill, longest: Micros) -> Flo
     """The values with gaps filled that are not longer than that; a gap lasts as long as its empty buckets together."""
     if fill == "null" or not values.size:
         return values
-    known = ~np.isnan(values)
+    has_value = ~np.isnan(values)
     places = np.arange(values.shape[1])
     edges = np.append(starts, 2 * starts[-1] - starts[-2] if len(starts) > 1 else starts[-1])
-    before = np.maximum.accumulate(np.where(known, places, -1), axis=1)
-    after = np.minimum.accumulate(np.where(known, places, len(places))[:, ::-1], axis=1)[:, ::-1]
-    empty = ~known & (before >= 0) & (edges[after] - edges[before + 1] <= longest)
+    before = np.maximum.accumulate(np.where(has_value, places, -1), axis=1)
+    after = np.minimum.accumulate(np.where(has_value, places, len(places))[:, ::-1], axis=1)[:, ::-1]
+    empty = ~has_value & (before >= 0) & (edges[after] - edges[before + 1] <= longest)
     left, right = np.maximum(before, 0), np.minimum(after, len(places) - 1)
     low, high = (np.take_along_axis(values, index, axis=1) for index in (left, right))
     if fill == "previous":

@@ -202,16 +202,16 @@ def _title_of(pilot: PilotDefinition, key: str) -> Text:
     return Text(nb=nb, en=en)
 
 
-def withheld(what: str) -> NoReturn:
+def withheld(ability: str) -> NoReturn:
     """Raises RuntimeError: readers of a share must not get there, whatever a route does."""
-    raise RuntimeError(f"a shared feed has no {what}")
+    raise RuntimeError(f"a shared feed has no {ability}")
 
 
 class Withheld:
     """Stands for a service that readers of a share must not reach: whatever is asked of it raises RuntimeError."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, ability: str) -> None:
+        self._what = ability
 
     def __getattr__(self, name: str) -> NoReturn:
         withheld(self._what)

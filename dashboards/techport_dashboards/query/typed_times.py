@@ -81,11 +81,11 @@ def _date(year: str | None, month: int, day: int, today: dt.date) -> dt.date:
         return dt.date(int(year) + (2000 if len(year) == 2 else 0), month, day)
     for candidate in range(today.year, today.year - 8, -1):  # 29 February comes after at most eight years
         try:
-            found = dt.date(candidate, month, day)
+            date = dt.date(candidate, month, day)
         except ValueError:
             continue
-        if found <= today:
-            return found
+        if date <= today:
+            return date
     raise ValueError(f"there is no day {day} of month {month}")
 
 

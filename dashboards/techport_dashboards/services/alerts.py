@@ -187,8 +187,8 @@ class Watch:
     def _of_quarantine(self, pilot: PilotDefinition, at: Micros) -> Iterator[Condition]:
         groups = Quarantine(self._database).groups(QuarantineFilter(pilot=pilot.id, start=at - HOUR), limit=1_000)
         unknown = [group for group in groups if group.reason == "unknown-device"]
-        told = sorted({group.device for group in unknown if group.device})[:UNKNOWN_DEVICES]
-        for name in told:
+        names = sorted({group.device for group in unknown if group.device})[:UNKNOWN_DEVICES]
+        for name in names:
             yield Condition(pilot=pilot.id, rule="unknown-device", subject=name, params={"device": name})
         others: dict[str, int] = {}
         for group in groups:
@@ -202,7 +202,7 @@ class Watch:
         waiting: dict[str, int] = {}
         for group in Quarantine(self._database).groups(QuarantineFilter(pilot=pilot.id), limit=1_000):
             left = group.entries - group.waiting  # the others are being reprocessed
-            if left and not (group.reason == "unknown-device" and group.device in told):
+            if left and not (group.reason == "unknown-device" and group.device in names):
                 waiting[group.reason] = waiting.get(group.reason, 0) + left
         if waiting:
             params = {"n": sum(waiting.values()), "reason": _most_frequent(waiting)}
@@ -284,7 +284,11 @@ class Watch:
             intervals = pilot_intervals(pilot, at)
             week = together(counted_completeness(self._store, pilot, intervals, at - 7 * DAY, at).values())
             open_alerts = self._log.open(pilot.id)
-            recent = [one for one in [*open_alerts, *self._log.history(pilot.id)] if one.began >= at - 7 * DAY]
+            recent = [
+                past_alert
+                for past_alert in [*open_alerts, *self._log.history(pilot.id)]
+                if past_alert.began >= at - 7 * DAY
+            ]
             online = now.count(State.LIVE)
             sentences = [
                 Message("alert.weekly.devices", {"online": online, "devices": len(now.devices)}),

@@ -92,4 +92,4 @@ def _who(snapshot: Snapshot) -> str:
 def _escaped(text: str) -> str:
     """What means something to TeX, without meaning."""
     names = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-    return _SPECIAL.sub(lambda found: names.get(found[0], f"\\{found[0]}"), text)
+    return _SPECIAL.sub(lambda match: names.get(match[0], f"\\{match[0]}"), text)

@@ -46,26 +46,26 @@ class DatasetStatsCache:
         """None while there is not one reading. Raises what the store and the registry raise."""
         with self._lock:
             now = clock.now()
-            kept = self._kept.get(pilot.id)
-            if kept is None or kept[1] is not pilot or now - kept[0] > FRESH:
-                kept = self._kept[pilot.id] = (now, pilot, self._count(pilot, now))
-            return kept[2]
+            cached = self._kept.get(pilot.id)
+            if cached is None or cached[1] is not pilot or now - cached[0] > FRESH:
+                cached = self._kept[pilot.id] = (now, pilot, self._count(pilot, now))
+            return cached[2]
 
     def _count(self, pilot: PilotDefinition, now: Micros) -> DatasetStats | None:
-        found = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
-        if found.first is None or found.last is None:
+        total = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
+        if total.first is None or total.last is None:
             return None
         until = measured_until(changes(self._registry.database, pilot.id), now)
         complete = since_start(self._store, pilot, until)
         defined = self._registry.history(pilot.id)[0].at
         return DatasetStats(
-            first=found.first,
-            last=found.last,
-            readings=found.readings,
+            first=total.first,
+            last=total.last,
+            readings=total.readings,
             completeness=complete.whole.share,
             since=complete.since,
             ended=self._registry.state(pilot.id) in ("ended", "closed"),
-            modified=max(found.last, defined),
+            modified=max(total.last, defined),
         )
 
 
@@ -78,15 +78,15 @@ class SharedDatasetStats(DatasetStatsCache):
         self._kept = {}
 
     def _count(self, pilot: PilotDefinition, now: Micros) -> DatasetStats | None:
-        found = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
-        if found.first is None or found.last is None:
+        total = together(stream_completeness(self._store, pilot_intervals(pilot), 0, now).values())
+        if total.first is None or total.last is None:
             return None
         return DatasetStats(
-            first=found.first,
-            last=found.last,
-            readings=found.readings,
+            first=total.first,
+            last=total.last,
+            readings=total.readings,
             completeness=None,
-            since=found.first,
+            since=total.first,
             ended=False,
-            modified=found.last,
+            modified=total.last,
         )

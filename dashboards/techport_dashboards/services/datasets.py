@@ -40,10 +40,10 @@ def distributions(pilot: PilotDefinition, registry: RegistryView, base: str) -> 
         return Distribution(address, in_all_languages(title), "application/json", "JSON", of, file=False)
 
     chosen = quote(f"properties/pilot eq '{pilot.id}'", safe="")
-    things = f"{base}/sta/v1.1/Things?$filter={chosen}"
+    things_address = f"{base}/sta/v1.1/Things?$filter={chosen}"
     services = [
         service(query + "json", N_("Readings page by page, JSON"), rest),
-        service(things, N_("Devices in SensorThings"), f"{base}/catalog#sensorthings"),
+        service(things_address, N_("Devices in SensorThings"), f"{base}/catalog#sensorthings"),
     ]
     if any(device.position for device in registry.devices_of(pilot.id)):
         collection = f"{base}/edr/collections/{pilot_id}"

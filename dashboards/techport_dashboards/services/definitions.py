@@ -73,30 +73,30 @@ def merged(document: Document, base: Document, current: Document) -> tuple[Docum
     result = {key: value for key, value in current.items() if key not in changed or key in document}
     conflicts = []
     for key in changed:
-        mine, before, theirs = document.get(key), base.get(key), current.get(key)
-        if key in _NAMED and theirs not in (before, mine):
-            together, differ = _merged_by_name(_NAMED[key], mine or [], before or [], theirs or [])
+        edited, before, stored = document.get(key), base.get(key), current.get(key)
+        if key in _NAMED and stored not in (before, edited):
+            together, differ = _merged_by_name(_NAMED[key], edited or [], before or [], stored or [])
             result[key] = together
         else:
-            differ = theirs not in (before, mine)
+            differ = stored not in (before, edited)
             if key in document:
-                result[key] = mine
+                result[key] = edited
         if differ:
             conflicts.append(key)
     return result, conflicts
 
 
 def _merged_by_name(
-    name: str, mine: list[Document], before: list[Document], theirs: list[Document]
+    name: str, edited: list[Document], before: list[Document], stored: list[Document]
 ) -> tuple[list[Document], bool]:
     """The entries of `mine`, with what is new, changed or gone in `theirs`; and whether both changed the same one."""
-    named = [{entry.get(name): entry for entry in entries} for entries in (mine, before, theirs)]
+    named = [{entry.get(name): entry for entry in entries} for entries in (edited, before, stored)]
     own, old, others = named
     result: list[Document] = []
     differ = False
     for key in [*own, *(key for key in others if key not in own)]:
         entry, was, other = own.get(key), old.get(key), others.get(key)
-        differ = differ or len({_digest(one) for one in (entry, was, other)}) == 3
+        differ = differ or len({_digest(version) for version in (entry, was, other)}) == 3
         chosen = other if entry == was else entry
         if chosen is not None:
             result.append(chosen)

@@ -55,7 +55,7 @@ def problems_of(error: DefinitionError | WrongState | Problem) -> list[Problem]:
 
 def described_device(pilot: PilotDefinition, device: str) -> DeviceDefinition:
     """The device as the definition has it. Raises Problem."""
-    described = next((known for known in pilot.devices if known.id == device), None)
+    described = next((candidate for candidate in pilot.devices if candidate.id == device), None)
     if described is None:
         raise Problem("not-found", "The pilot has no device {device}.", device=device[:80])
     return described
@@ -70,8 +70,8 @@ def undescribed(pilot: PilotDefinition, streams: Sequence[StreamInfo]) -> list[U
     """Those of the streams that nobody has described, the known ones first."""
     words = vocabulary_of(pilot)
     keys = [info.stream.quantity for info in streams if not info.described]
-    found = [Undescribed(key, words.meaning(key)) for key in keys]
-    return sorted(found, key=lambda one: (one.meaning is None, one.key))
+    keys_sent = [Undescribed(key, words.meaning(key)) for key in keys]
+    return sorted(keys_sent, key=lambda key_sent: (key_sent.meaning is None, key_sent.key))
 
 
 def streams_of(device: DeviceDefinition, keys: Sequence[str]) -> list[StreamDefinition]:
@@ -103,7 +103,7 @@ def save_device(
                 "Somebody else has changed this device meanwhile. Look at what you wrote, and save again to keep it.",
                 parameter="was",
             )
-        devices = [device if known.id == device.id else known for known in definition.devices]
+        devices = [device if candidate.id == device.id else candidate for candidate in definition.devices]
         changed = msgspec.structs.replace(definition, devices=devices)
         for stream in meanings:
             mapping = FieldMapping(quantity=str(stream.meaning))
@@ -111,15 +111,15 @@ def save_device(
             changed = map_field(changed, topic, stream.key, mapping)
         return changed
 
-    found = list(problems)
+    all_problems = list(problems)
     try:
-        if not found:
+        if not all_problems:
             return _update(registry, pilot.id, edit, viewer, f"edited {device.id}")
         changed = edit(registry.pilot(pilot.id))
         parse_definition(to_yaml(changed), file="definition")
     except (DefinitionError, WrongState, Problem) as error:
-        found += problems_of(error)
-    raise CannotSave(found)
+        all_problems += problems_of(error)
+    raise CannotSave(all_problems)
 
 
 def move_device(
@@ -149,7 +149,7 @@ def retire_device(
 
     def edit(definition: PilotDefinition) -> PilotDefinition:
         changed = msgspec.structs.replace(described_device(definition, device), retired=since)
-        devices = [changed if known.id == device else known for known in definition.devices]
+        devices = [changed if candidate.id == device else candidate for candidate in definition.devices]
         return msgspec.structs.replace(definition, devices=devices)
 
     try:

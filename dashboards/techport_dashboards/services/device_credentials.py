@@ -77,8 +77,8 @@ def password_file(
 
 def _described(pilot: PilotDefinition, boxes: Iterable[Box], like: str) -> list[DeviceDefinition]:
     """The devices, each once. Raises Problem where there are none, or too many."""
-    known = {device.id: device for device in pilot.devices}
-    model = known.get(like)
+    devices_by_id = {device.id: device for device in pilot.devices}
+    model = devices_by_id.get(like)
     devices: dict[str, DeviceDefinition] = {}
     for box in boxes:
         new = DeviceDefinition(
@@ -88,7 +88,7 @@ def _described(pilot: PilotDefinition, boxes: Iterable[Box], like: str) -> list[
             interval=None if model is None else model.interval,
             streams=[] if model is None else model.streams,
         )
-        devices[box.id] = known.get(box.id, new)
+        devices[box.id] = devices_by_id.get(box.id, new)
     if not devices:
         raise Problem("bad-parameter", "Write the id of a device on each line.", parameter="devices", example="box-001")
     if len(devices) > MOST_AT_ONCE:

@@ -94,8 +94,10 @@ class DeviceNow:
 
     def _of(self, *quantities: str) -> StreamNow | None:
         """The first of the quantities that the device has sent, on whichever channel."""
-        found = {s.view.stream.quantity.partition(".")[0]: s for s in reversed(self.streams) if s.last is not None}
-        return next((found[name] for name in quantities if name in found), None)
+        by_quantity = {
+            s.view.stream.quantity.partition(".")[0]: s for s in reversed(self.streams) if s.last is not None
+        }
+        return next((by_quantity[name] for name in quantities if name in by_quantity), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,8 @@ def device_statuses(
     streams: dict[tuple[str, str], list[Stream]] = {}
     ranks = {pilot.id: ranks_of(pilot) for pilot in pilots}
     described = (stream for stream, info in catalogue.streams.items() if info.described)
-    found = (stream for stream in {*described, *last} if stream.pilot in ranks)
-    for stream in sorted(found, key=lambda s: (ranks[s.pilot].get(s.quantity, len(ranks[s.pilot])), s)):
+    candidates = (stream for stream in {*described, *last} if stream.pilot in ranks)
+    for stream in sorted(candidates, key=lambda s: (ranks[s.pilot].get(s.quantity, len(ranks[s.pilot])), s)):
         streams.setdefault((stream.pilot, stream.device), []).append(stream)
     return [_pilot_now(pilot, catalogue, streams, last, now) for pilot in pilots]
 
@@ -163,12 +165,12 @@ def _pilot_now(
     ended = ended or pilot.id in catalogue.over
     devices = []
     for device in catalogue.devices_of(pilot.id):
-        mine = [
+        of_device = [
             StreamNow(catalogue.stream(s), last.get(s), stream_state(catalogue.stream(s), last.get(s), now))
             for s in streams.get((pilot.id, device.device), [])
         ]
         retired = device.retired is not None and device.retired <= now
-        devices.append(_device_now(pilot, device, mine, ended or retired))
+        devices.append(_device_now(pilot, device, of_device, ended or retired))
     return PilotNow(pilot, devices, phase_at(pilot, now), ended, pilot.id in catalogue.closed)
 
 
@@ -223,7 +225,7 @@ def severity(device: DeviceNow) -> tuple[int, int, Micros, str, str]:
 def by_severity(pilots: Iterable[PilotNow]) -> list[PilotNow]:
     """By the share of their devices that need a hand; those that are over come last."""
 
-    def trouble(here: PilotNow) -> tuple[bool, float, str]:
-        return here.ended, -len(here.attention) / max(len(here.devices), 1), here.pilot.id
+    def trouble(status: PilotNow) -> tuple[bool, float, str]:
+        return status.ended, -len(status.attention) / max(len(status.devices), 1), status.pilot.id
 
     return sorted(pilots, key=trouble)

@@ -68,15 +68,15 @@ class Evaluations:
     def standing(self, pilot: PilotDefinition) -> Standing:
         """Of the pilot as it is defined now. Raises what the store raises."""
         with self._lock:
-            kept = self._kept.get(pilot.id)
+            cached = self._kept.get(pilot.id)
             now = clock.now()
-            if kept is None or kept.definition is not pilot or now - kept.at > FRESH:
-                kept = self._work_out(pilot, now)
-                self._remember(kept)
+            if cached is None or cached.definition is not pilot or now - cached.at > FRESH:
+                cached = self._work_out(pilot, now)
+                self._remember(cached)
                 plan = registration.status(self._registry.database, pilot)
-                shown = [(kpi, self._planned(pilot, kpi, answer, plan)) for kpi, answer in kept.kpis]
-                kept = self._kept[pilot.id] = dataclasses.replace(kept, kpis=shown)
-            return kept
+                shown = [(kpi, self._planned(pilot, kpi, answer, plan)) for kpi, answer in cached.kpis]
+                cached = self._kept[pilot.id] = dataclasses.replace(cached, kpis=shown)
+            return cached
 
     def power(self, pilot: PilotDefinition, kpi: Kpi) -> Power:
         """What the KPI can find, judged by the days of its baseline so far."""
@@ -130,13 +130,13 @@ class Evaluations:
     def _remember(self, standing: Standing) -> None:
         """For the portfolio. What a closed pilot's package says stays as it is."""
         if self._registry.state(standing.definition.id) != "closed":
-            found = [evaluation for _, evaluation in standing.kpis]
-            keep_evaluations(self._registry.database, standing.definition.id, found, standing.at)
+            evaluations = [evaluation for _, evaluation in standing.kpis]
+            keep_evaluations(self._registry.database, standing.definition.id, evaluations, standing.at)
 
     def _work_out(self, pilot: PilotDefinition, now: Micros) -> Standing:
-        found = final_evaluations(self._registry.database, pilot)
-        if found is None:
-            found = [self._as_of(pilot, kpi, now) for kpi in pilot.kpis]
+        evaluations = final_evaluations(self._registry.database, pilot)
+        if evaluations is None:
+            evaluations = [self._as_of(pilot, kpi, now) for kpi in pilot.kpis]
         until = measured_until(changes(self._registry.database, pilot.id), now)
         complete = since_start(self._store, pilot, until)
-        return Standing(now, pilot, list(zip(pilot.kpis, found, strict=True)), complete)
+        return Standing(now, pilot, list(zip(pilot.kpis, evaluations, strict=True)), complete)

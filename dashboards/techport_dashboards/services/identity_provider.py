@@ -150,10 +150,12 @@ class IdentityProvider:
                     redirect_uri=callback,
                 )
                 claims = self.check_id_token(tokens, row.nonce)
-                told = self._userinfo(client, metadata, claims)
+                userinfo = self._userinfo(client, metadata, claims)
         except (AuthlibBaseError, JoseError, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise _failed(error) from error
-        return Finished(self._profile(claims | told, str(tokens["id_token"])), row.destination, row.invitation or "")
+        return Finished(
+            self._profile(claims | userinfo, str(tokens["id_token"])), row.destination, row.invitation or ""
+        )
 
     def sign_out_address(self, id_token: str, back: str) -> str | None:
         """Where the person also signs out at the provider; None where it has no such address, or does not answer."""
@@ -206,13 +208,13 @@ class IdentityProvider:
         administrator = False
         for group in groups:
             for granted in self._settings.groups.get(group, ()):
-                what, _, name = granted.partition(":")
-                if what == "administrator":
+                kind, _, name = granted.partition(":")
+                if kind == "administrator":
                     administrator = True
-                elif what == "member":
+                elif kind == "member":
                     organisations.add(name)
-                elif what in ROLES and (name not in roles or ROLES.index(what) > ROLES.index(roles[name])):
-                    roles[name] = what
+                elif kind in ROLES and (name not in roles or ROLES.index(kind) > ROLES.index(roles[name])):
+                    roles[name] = kind
         return roles, organisations, administrator
 
     def _profile(self, claims: Mapping[str, Any], id_token: str) -> Profile:
@@ -297,8 +299,12 @@ class IdentityProvider:
         endpoint = metadata.get("userinfo_endpoint")
         if not endpoint or ("email" in claims and self._settings.groups_claim in claims):
             return {}
-        told = client.get(endpoint).raise_for_status().json()
-        return {name: told[name] for name in told if name not in claims} if told.get("sub") == claims["sub"] else {}
+        userinfo = client.get(endpoint).raise_for_status().json()
+        return (
+            {name: userinfo[name] for name in userinfo if name not in claims}
+            if userinfo.get("sub") == claims["sub"]
+            else {}
+        )
 
     def _metadata(self, *, anew: bool = False) -> tuple[dict[str, Any], Any]:
         """What the provider says of itself, and its keys; read once an hour. Raises Problem."""

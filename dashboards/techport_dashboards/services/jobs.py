@@ -64,10 +64,10 @@ class Jobs:
             if (running := self._running(kind, about)) is not None:
                 return running
             job = Job(id=uuid.uuid4().hex[:16], kind=kind, about=about, begun=clock.now())
-            for over in [one.id for one in self._jobs.values() if one.state != "running"][:-KEPT]:
+            for over in [entry.id for entry in self._jobs.values() if entry.state != "running"][:-KEPT]:
                 del self._jobs[over]
             self._jobs[job.id] = job
-            self._threads = [one for one in self._threads if one.is_alive()]
+            self._threads = [entry for entry in self._threads if entry.is_alive()]
             thread = threading.Thread(target=self._run, args=(job.id, work), name=f"{kind} {about}", daemon=True)
             self._threads.append(thread)
         thread.start()
@@ -80,7 +80,14 @@ class Jobs:
     def latest(self, kind: Kind, about: str) -> Job | None:
         """The newest job of that kind about that pilot or file."""
         with self._lock:
-            return next((one for one in reversed(self._jobs.values()) if (one.kind, one.about) == (kind, about)), None)
+            return next(
+                (
+                    candidate
+                    for candidate in reversed(self._jobs.values())
+                    if (candidate.kind, candidate.about) == (kind, about)
+                ),
+                None,
+            )
 
     def close(self) -> None:
         """Let jobs stop at their next step, and wait for them: their stores are closed after this."""
@@ -89,8 +96,10 @@ class Jobs:
             thread.join(PATIENCE_S)
 
     def _running(self, kind: Kind, about: str) -> Job | None:
-        found = (one for one in self._jobs.values() if (one.kind, one.about) == (kind, about))
-        return next((one for one in found if one.state == "running"), None)
+        candidates = (
+            candidate for candidate in self._jobs.values() if (candidate.kind, candidate.about) == (kind, about)
+        )
+        return next((candidate for candidate in candidates if candidate.state == "running"), None)
 
     def _run(self, job_id: str, work: Callable[[Progress], object]) -> None:
         def progress(step: str, done: int, total: int) -> None:

@@ -37,8 +37,8 @@ class LastHour:
             quality="good",
         )
         total: dict[Stream, tuple[float, int]] = {}
-        with self._store.read(query) as found:
-            for row in found.read_all().to_pylist():  # two rows a stream: the clock strikes in between
+        with self._store.read(query) as answer:
+            for row in answer.read_all().to_pylist():  # two rows a stream: the clock strikes in between
                 stream = Stream(row["pilot"], row["device"], row["quantity"])
                 value, count = total.get(stream, (0.0, 0))
                 total[stream] = value + row["mean"] * row["count"], count + row["count"]

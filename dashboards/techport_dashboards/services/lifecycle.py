@@ -153,7 +153,7 @@ class PilotLifecycle:
         """Begin to erase what is due; `confirmed` must name exactly those pilots. Raises Problem."""
         _, ledger = self._folder_and_ledger()
         registry, at = self._registry, clock.now()
-        due = sorted(one.pilot for one in erasures.plan(registry) if one.at <= at)
+        due = sorted(planned.pilot for planned in erasures.plan(registry) if planned.at <= at)
         if sorted(confirmed) != due:
             raise Problem(
                 "bad-parameter",
@@ -163,7 +163,7 @@ class PilotLifecycle:
             )
 
         def work(progress: Progress) -> object:
-            found = retention.run(
+            erased = retention.run(
                 registry,
                 self._store,
                 ledger,
@@ -172,7 +172,7 @@ class PilotLifecycle:
                 progress=progress,
                 forget_retained=self._settings.forget_retained,
             )
-            return {"receipts": [signed(registry.database, receipt(one)) for one in found]}
+            return {"receipts": [signed(registry.database, receipt(planned)) for planned in erased]}
 
         return self._jobs.start("forget", FORGET, work)
 
@@ -192,9 +192,9 @@ class PilotLifecycle:
 
     def find_reference(self, pilot: str, text: str) -> Iterator[dict[str, object]]:
         """What is kept that the text occurs in. Raises Problem for one that is too short."""
-        found = find_reference(self._registry, self._store, pilot, text)
+        findings = find_reference(self._registry, self._store, pilot, text)
         try:
-            first = next(found, None)
+            first = next(findings, None)
         except ValueError as error:
             raise Problem(
                 "bad-parameter",
@@ -203,7 +203,7 @@ class PilotLifecycle:
                 parameter="reference",
                 example="AC:23:3F:A4:C1:38",
             ) from error
-        return found if first is None else chain([first], found)
+        return findings if first is None else chain([first], findings)
 
     def erase_part(self, part: Part, confirmed: str) -> Job:
         """Begin to erase part of a pilot; `confirmed` must be the pilot's id. Raises Problem."""
@@ -221,15 +221,15 @@ class PilotLifecycle:
             progress("erasing", 0, 0)
             files, forget = self._files, self._settings.forget_retained
             receipts = erase_part(self._registry, self._store, ledger, part, files, forget)
-            return {"receipts": [signed(self._registry.database, receipt(one)) for one in receipts]}
+            return {"receipts": [signed(self._registry.database, receipt(erasure)) for erasure in receipts]}
 
         return self._jobs.start("erase", part.pilot, work)
 
     def receipts(self, pilot: str) -> list[dict[str, Any]]:
         """Signed receipts of what was erased of the pilot, the newest first. May raise RegistryUnavailable."""
         database = self._registry.database
-        erased = [one for one in erasures.receipts(database) if one.pilot == pilot]
-        return [signed(database, receipt(one)) for one in reversed(erased)]
+        erased = [erasure for erasure in erasures.receipts(database) if erasure.pilot == pilot]
+        return [signed(database, receipt(erasure)) for erasure in reversed(erased)]
 
     def who_signed(self, document: Mapping[str, Any]) -> SignedBy:
         """Whether a receipt is this platform's, and as it was signed. May raise RegistryUnavailable."""
@@ -324,16 +324,16 @@ def _refuse_large(folder: Path, size: int, most: int) -> None:
         raise Problem("package-too-large", "The disk has no room for {size} more bytes.", size=size)
 
 
-def receipt(one: erasures.Erasure) -> dict[str, Any]:
+def receipt(erasure: erasures.Erasure) -> dict[str, Any]:
     """A receipt without the machine's paths and its account by day."""
     return {
-        "pilot": one.pilot,
-        "due": times.iso(one.due),
-        "begun": times.iso(one.begun),
-        "done": None if one.done is None else times.iso(one.done),
-        "rows": one.rows,
-        "entries": one.entries,
-        "files": len(one.packages) + len(one.files),
+        "pilot": erasure.pilot,
+        "due": times.iso(erasure.due),
+        "begun": times.iso(erasure.begun),
+        "done": None if erasure.done is None else times.iso(erasure.done),
+        "rows": erasure.rows,
+        "entries": erasure.entries,
+        "files": len(erasure.packages) + len(erasure.files),
     }
 
 

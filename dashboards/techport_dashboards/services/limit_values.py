@@ -31,13 +31,13 @@ def limit_of(pilot: PilotDefinition, quantity: str) -> LimitValue | None:
     own = next((kpi for kpi in pilot.kpis if kpi.quantity in (quantity, base) and _plain(kpi)), None)
     if own is not None and own.target is not None:
         return LimitValue(own.target, "", own.title, "")
-    candidates = [one for one in built_ins().values() if one.kpi.quantity == base]
+    candidates = [candidate for candidate in built_ins().values() if candidate.kpi.quantity == base]
     for prefix in _PREFERRED:
-        for one in candidates:
-            kpi = one.kpi
+        for candidate in candidates:
+            kpi = candidate.kpi
             value = kpi.target if kpi.threshold is None else kpi.threshold
             if value is not None and kpi.id.startswith(prefix) and not kpi.id.endswith("-year"):
-                return LimitValue(value, _span(kpi.id), kpi.title, one.source, one.applies_from)
+                return LimitValue(value, _span(kpi.id), kpi.title, candidate.source, candidate.applies_from)
     return None
 
 

@@ -70,10 +70,18 @@ def last_values(
     if explain is None:
         return {}
     values: dict[str, list[Understood]] = {}
-    for one in unknown[:_LISTED]:
-        explanation = explain(one.payload, one.topic, one.last, None, with_device(pilot, one.device))
-        device = as_id(one.device)
-        values[one.device] = [reading for reading in explanation.readings if reading.device == device][:_VALUES]
+    for unknown_device in unknown[:_LISTED]:
+        explanation = explain(
+            unknown_device.payload,
+            unknown_device.topic,
+            unknown_device.last,
+            None,
+            with_device(pilot, unknown_device.device),
+        )
+        device = as_id(unknown_device.device)
+        values[unknown_device.device] = [reading for reading in explanation.readings if reading.device == device][
+            :_VALUES
+        ]
     return values
 
 

@@ -62,17 +62,19 @@ class People:
         """Pilots that the viewer has marked; None for who has no account, whose browser keeps them."""
         return None if viewer.identity is None else self.accounts.favourites(viewer.identity.user.id)
 
-    def mail_invitation(self, language: Language, invitation: Invitation, address: str, what: str) -> None:
+    def mail_invitation(
+        self, language: Language, invitation: Invitation, address: str, subject_of_invitation: str
+    ) -> None:
         """Have the invitation sent to its address; `what` it is to, in the reader's language."""
         text = language.gettext(
             "{who} has invited you to {what} on techport.\n\nOpen this address to accept:\n{address}\n\n"
             "It is good once, until {date}. If you did not expect this, ignore it.\n",
             who=invitation.who,
-            what=what,
+            what=subject_of_invitation,
             address=address,
             date=language.date_time(invitation.expires, "UTC", "d. MMMM y"),
         )
-        subject = language.gettext("Invitation to {what}", what=what)
+        subject = language.gettext("Invitation to {what}", what=subject_of_invitation)
         self.outbox.add("invitation", invitation.email, subject, text)
 
     def mail_reset(self, language: Language, email: str, address: Callable[[str], str]) -> None:

@@ -55,12 +55,12 @@ def rows(catalogue: RegistryView, registry: Registry, latest: pa.Table | None, a
     now: dict[str, PilotNow] = {}
     if latest is not None:
         now = {
-            one.pilot.id: one
-            for one in device_status.device_statuses(catalogue, latest, list(catalogue.pilots.values()), at)
+            status.pilot.id: status
+            for status in device_status.device_statuses(catalogue, latest, list(catalogue.pilots.values()), at)
         }
-    known = [standing for standing in portfolio(registry, at) if standing.pilot in catalogue.pilots]
+    standings = [standing for standing in portfolio(registry, at) if standing.pilot in catalogue.pilots]
     return sorted(
-        (_row(standing, catalogue.pilots[standing.pilot], now.get(standing.pilot)) for standing in known),
+        (_row(standing, catalogue.pilots[standing.pilot], now.get(standing.pilot)) for standing in standings),
         key=_worst,
     )
 
@@ -75,7 +75,7 @@ def visible_rows(context: QueryContext, viewer: Viewer) -> list[Row]:
     ]
 
 
-def ordered(found: Sequence[Row], sort: str) -> list[Row]:
+def ordered(unordered: Sequence[Row], sort: str) -> list[Row]:
     """Rows by a column, with a minus in front turned round. Raises Problem for what is no column."""
     name = sort.removeprefix("-")
     if name not in KEYS:
@@ -83,8 +83,8 @@ def ordered(found: Sequence[Row], sort: str) -> list[Row]:
             "bad-parameter", "{name} is not a column.", name=repr(sort[:80]), parameter="sort", example=", ".join(KEYS)
         )
     key = KEYS[name]
-    known = [row for row in found if key(row) is not None]
-    return [*sorted(known, key=key, reverse=sort.startswith("-")), *(row for row in found if key(row) is None)]
+    with_value = [row for row in unordered if key(row) is not None]
+    return [*sorted(with_value, key=key, reverse=sort.startswith("-")), *(row for row in unordered if key(row) is None)]
 
 
 def item(row: Row) -> dict[str, Any]:

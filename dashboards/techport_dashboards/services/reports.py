@@ -66,14 +66,14 @@ class Reports:
         with self._lock:  # those who wait for it together get the same one
             state, now = self._registry.state(pilot.id), clock.now()
             erased = erasures_done(self._registry.database, pilot.id)
-            kept = self._kept.get(pilot.id)
-            if kept is None or not kept.good(pilot, state, erased, now) or (fresh and kept.report.made < asked):
+            cached = self._kept.get(pilot.id)
+            if cached is None or not cached.good(pilot, state, erased, now) or (fresh and cached.report.made < asked):
                 report = current_report(self._registry, self._store, pilot, now)
-                kept = self._kept[pilot.id] = Kept(pilot, report, erased)
+                cached = self._kept[pilot.id] = Kept(pilot, report, erased)
             self._kept.move_to_end(pilot.id)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
-            if (language, back) not in kept.pages:
-                content = page(kept.report, language, load_basemap(self._basemap), back).encode()
-                kept.pages[language, back] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-            return kept.pages[language, back]
+            if (language, back) not in cached.pages:
+                content = page(cached.report, language, load_basemap(self._basemap), back).encode()
+                cached.pages[language, back] = Written(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            return cached.pages[language, back]

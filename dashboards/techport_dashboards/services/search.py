@@ -81,7 +81,7 @@ def search(view: RegistryView, viewer: Viewer, text: str) -> Results:
     """
     visible = [pilot for pilot in view.pilots.values() if viewer.may_see(pilot.id)]
     if (place := _coordinates(text)) is not None:
-        near = sorted(_distances(visible, place), key=lambda found: found.metres or 0.0)[:NEAREST]
+        near = sorted(_distances(visible, place), key=lambda hit: hit.metres or 0.0)[:NEAREST]
         return Results([], near, [], 0, len(near), 0)
     words = folded(text[:LONGEST]).split()
     if not words:
@@ -113,9 +113,9 @@ def _ranked(words: Sequence[str], candidates: Iterable[tuple[T, str, Iterable[st
         whole = " ".join(texts)
         if not all(word in whole for word in words):
             continue
-        said = " ".join(words)
-        begins = any(text.startswith(said) for text in texts)
-        rank = 0 if said in texts else 1 if begins else 2 if all(f" {word}" in f" {whole}" for word in words) else 3
+        query = " ".join(words)
+        begins = any(text.startswith(query) for text in texts)
+        rank = 0 if query in texts else 1 if begins else 2 if all(f" {word}" in f" {whole}" for word in words) else 3
         ranked.append((rank, place, candidate))
     return [candidate for _, _, candidate in sorted(ranked, key=lambda item: item[:2])]
 

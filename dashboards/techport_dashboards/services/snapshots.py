@@ -95,9 +95,9 @@ class SnapshotStore:
 
     def describe(self, snapshot: Snapshot) -> Snapshot:
         """Keep the description; where the same file is described already, that one stays. Raises Unfinished."""
-        known = self.get(snapshot.id)
-        if known is not None:
-            return known
+        stored = self.get(snapshot.id)
+        if stored is not None:
+            return stored
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(snapshot)))
@@ -123,8 +123,8 @@ class SnapshotStore:
 
     def all(self) -> list[Snapshot]:
         """By their ids."""
-        found = (self.get(path.stem) for path in sorted(self._folder.glob("*.json")))
-        return [snapshot for snapshot in found if snapshot is not None]
+        snapshots = (self.get(path.stem) for path in sorted(self._folder.glob("*.json")))
+        return [snapshot for snapshot in snapshots if snapshot is not None]
 
     def files_of(self, pilot: str) -> list[Path]:
         """The files that may hold readings of the pilot, for when they have to be forgotten: rows and description.
@@ -132,9 +132,9 @@ class SnapshotStore:
         Those that are not finished too, of whichever pilot: a process that was killed leaves them behind, and one that
         still writes has read what is being erased.
         """
-        known = self.all()
-        of_pilot = [snapshot.id for snapshot in known if pilot in snapshot.pilots]
-        described = {snapshot.id for snapshot in known}
+        snapshots = self.all()
+        of_pilot = [snapshot.id for snapshot in snapshots if pilot in snapshot.pilots]
+        described = {snapshot.id for snapshot in snapshots}
         return [
             *(
                 path

@@ -60,8 +60,8 @@ class Answers:
                     raise KeyError(name)
                 return entity.properties.get(name)
             self._visit(len(entity.related[name]))
-            found = [self.resolver(self._world.sets[relation][entity_id]) for entity_id in entity.related[name]]
-            return found if name == relation else next(iter(found), None)
+            resolvers = [self.resolver(self._world.sets[relation][entity_id]) for entity_id in entity.related[name]]
+            return resolvers if name == relation else next(iter(resolvers), None)
 
         return resolve
 
@@ -109,19 +109,19 @@ class Answers:
 
     def entities(self, kind: str, ids: Sequence[int] | None, options: Options, address: str) -> dict[str, Any]:
         """A page of an entity set, or of those with the ids."""
-        known = self._world.sets[kind]
-        found = list(known.values()) if ids is None else [known[entity_id] for entity_id in ids]
-        self._visit(len(found) * (len(options.orderby) + (options.filter is not None)))
+        by_id = self._world.sets[kind]
+        entities = list(by_id.values()) if ids is None else [by_id[entity_id] for entity_id in ids]
+        self._visit(len(entities) * (len(options.orderby) + (options.filter is not None)))
         if options.filter is not None:
-            found = [entity for entity in found if holds(options.filter, self.resolver(entity))]
+            entities = [entity for entity in entities if holds(options.filter, self.resolver(entity))]
         for order in reversed(options.orderby):
             key: Callable[[Entity], Any] = lambda e, path=order.path: sort_key(evaluate(path, self.resolver(e)))  # type: ignore[misc] # noqa: E731
-            found.sort(key=key, reverse=order.descending)
+            entities.sort(key=key, reverse=order.descending)
         end = options.skip + options.top
-        some = found[options.skip : end]
+        some = entities[options.skip : end]
         # $top=0 asks for the count alone: the page behind it would be this one again.
-        following = self._next(address, options, end) if len(found) > end and options.top else None
-        return self._collection(self.rendered(some, options), len(found) if options.count else None, following)
+        following = self._next(address, options, end) if len(entities) > end and options.top else None
+        return self._collection(self.rendered(some, options), len(entities) if options.count else None, following)
 
     def observations(self, streams: Sequence[Stream], options: Options, address: str) -> dict[str, Any]:
         asked = observations.narrowed(streams, options, self.stream_resolver, self._world)
@@ -170,7 +170,8 @@ class Answers:
             if entity.kind == "Datastreams" and (len(entities) == 1 or self._wants_times(options)):
                 body |= {"phenomenonTime": self.time_span(entity), "resultTime": self.time_span(entity)}
             bodies.append(
-                _selected(body, options) | {k: v for found in expanded.values() for k, v in found[place].items()}
+                _selected(body, options)
+                | {k: v for expansions in expanded.values() for k, v in expansions[place].items()}
             )
         return bodies
 
@@ -230,8 +231,8 @@ class Answers:
                 address = f"{self.link(entity.kind, entity.id, name)}?{_text_of(inner)}"
                 added.append(_under(name, self.entities(kind, entity.related[name], inner, address)))
             else:
-                found = [self._world.sets[kind][entity_id] for entity_id in entity.related[name]]
-                added.append({name: self.rendered(found, inner)[0] if found else None})
+                related = [self._world.sets[kind][entity_id] for entity_id in entity.related[name]]
+                added.append({name: self.rendered(related, inner)[0] if related else None})
         return added
 
     def _expanded_observations(self, entities: Sequence[Entity], inner: Options) -> list[dict[str, Any]]:
@@ -284,23 +285,23 @@ class Answers:
         return self._world.streams_at(entity.id)
 
     def _data_arrays(self, rows: Sequence[Row], options: Options) -> list[dict[str, Any]]:
-        wanted = options.select or ["id", "phenomenonTime", "resultTime", "result"]
+        components = options.select or ["id", "phenomenonTime", "resultTime", "result"]
         groups: dict[Stream, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.stream, []).append(row)
         return [
             {
                 "Datastream@iot.navigationLink": self.link("Datastreams", self._world.datastreams[stream]),
-                "components": wanted,
+                "components": components,
                 "dataArray@iot.count": len(group),
-                "dataArray": [self._values(row, wanted) for row in group],
+                "dataArray": [self._values(row, components) for row in group],
             }
             for stream, group in groups.items()
         ]
 
-    def _values(self, row: Row, wanted: Sequence[str]) -> list[Any]:
-        found = {"id": observations.id_of(row, self._world), **self.row_properties(row)}
-        return [found.get(name.removeprefix("@iot.")) for name in wanted]
+    def _values(self, row: Row, components: Sequence[str]) -> list[Any]:
+        properties = {"id": observations.id_of(row, self._world), **self.row_properties(row)}
+        return [properties.get(name.removeprefix("@iot.")) for name in components]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,10 +329,10 @@ def _under(name: str, collection: Mapping[str, Any]) -> dict[str, Any]:
 def _selected(body: dict[str, Any], options: Options) -> dict[str, Any]:
     if options.select is None:
         return body
-    wanted = {name.split("/")[0] for name in options.select}
-    wanted |= {"@iot.id"} if "id" in wanted else set()
-    wanted |= {f"{name}@iot.navigationLink" for name in wanted}
-    return {name: value for name, value in body.items() if name in wanted}
+    names = {name.split("/")[0] for name in options.select}
+    names |= {"@iot.id"} if "id" in names else set()
+    names |= {f"{name}@iot.navigationLink" for name in names}
+    return {name: value for name, value in body.items() if name in names}
 
 
 def _mark(options: Options) -> str:

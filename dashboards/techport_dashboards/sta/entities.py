@@ -93,9 +93,9 @@ _MOST_KEPT = 8
 _OF_DEVICE = ("Things", "Locations", "HistoricalLocations", "FeaturesOfInterest")
 
 
-def entity_graph(catalogue: RegistryView, found: Iterable[Stream], viewer: Viewer, database: Database) -> EntityGraph:
+def entity_graph(catalogue: RegistryView, stored: Iterable[Stream], viewer: Viewer, database: Database) -> EntityGraph:
     """What the viewer may see. Entities without a number are given one, in the registry's `database`."""
-    streams = sorted(s for s in {*catalogue.streams, *found} if viewer.may_see(s.pilot))
+    streams = sorted(s for s in {*catalogue.streams, *stored} if viewer.may_see(s.pilot))
     devices = {stream[:2] for stream in streams} | {key for key in catalogue.devices if viewer.may_see(key[0])}
     keys = {EntityKey(kind, *device) for kind in _OF_DEVICE for device in devices}
     for stream in streams:
@@ -138,15 +138,15 @@ class EntityCache:
     def current(self, catalogue: RegistryView, store: ReadingStore, viewer: Viewer) -> EntityGraph:
         """What the viewer may see."""
         pilots = None if viewer.pilots is None else tuple(sorted(viewer.pilots))
-        found = store.streams(Selection(pilots=pilots))
+        streams_now = store.streams(Selection(pilots=pilots))
         with self._lock:
-            version, streams, kept = self._kept.pop(viewer.pilots, (None, [], None))
-            if kept is None or version != catalogue.version or streams != found:
-                kept = entity_graph(catalogue, found, viewer, self._database)
-            self._kept[viewer.pilots] = (catalogue.version, found, kept)
+            version, streams, graph = self._kept.pop(viewer.pilots, (None, [], None))
+            if graph is None or version != catalogue.version or streams != streams_now:
+                graph = entity_graph(catalogue, streams_now, viewer, self._database)
+            self._kept[viewer.pilots] = (catalogue.version, streams_now, graph)
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
-            return kept
+            return graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,13 +77,13 @@ def _check_types(node: Any, kind: str, parameter: str) -> None:
     for right in rights:
         types = {_type_of(node.left, kind), _type_of(right, kind)} - {None}
         if len(types) == 2 and not (types == {"time", "text"} and (_is_time(node.left) or _is_time(right))):
-            wanted = next((_type_of(side, kind) for side in (node.left, right) if path_of(side)), None) or "number"
-            (other,) = types - {wanted}
+            expected = next((_type_of(side, kind) for side in (node.left, right) if path_of(side)), None) or "number"
+            (other,) = types - {expected}
             raise Problem(
                 "bad-parameter",
-                f"The expression compares {_ARTICLE[wanted]} with {_ARTICLE[other]}, which is never true.",  # type: ignore[index]
+                f"The expression compares {_ARTICLE[expected]} with {_ARTICLE[other]}, which is never true.",  # type: ignore[index]
                 parameter=parameter,
-                example=_EXAMPLES[wanted],
+                example=_EXAMPLES[expected],
             )
 
 

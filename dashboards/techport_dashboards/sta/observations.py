@@ -177,22 +177,22 @@ def page(
     """The rows that the options ask for, and whether more follow."""
     if not asked.streams:
         return [], False
-    wanted = options.skip + options.top + 1
+    most = options.skip + options.top + 1
     first = options.orderby[0] if options.orderby else None
     if first is None or (first.text in _TIME_NAMES and len(asked.streams) == 1 and not first.descending):
-        rows = _streamed(store, asked, after, None if asked.rest else wanted)
+        rows = _streamed(store, asked, after, None if asked.rest else most)
     elif options.keyset and first.text in _TIME_NAMES:
-        rows = _by_time(store, world, asked, wanted, first.descending, after)
+        rows = _by_time(store, world, asked, most, first.descending, after)
     elif options.keyset:
-        rows = _by_id(store, world, asked, wanted, first.descending, after)
+        rows = _by_id(store, world, asked, most, first.descending, after)
     else:
         rows = None
     if rows is None:
         unsorted = list(_filtered(_streamed(store, asked, None, MOST_LOOKED_AT + 1), asked, resolver))
-        found = iter(_sorted(unsorted, options.orderby, resolver))
+        matching = iter(_sorted(unsorted, options.orderby, resolver))
     else:
-        found = _filtered(rows, asked, resolver)
-    some = list(islice(found, options.skip, wanted))
+        matching = _filtered(rows, asked, resolver)
+    some = list(islice(matching, options.skip, most))
     return some[: options.top], len(some) > options.top
 
 
@@ -226,29 +226,29 @@ def _streamed(store: ReadingStore, asked: Asked, after: Cursor | None, limit: in
 
 
 def _by_time(
-    store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool, after: Cursor | None
+    store: ReadingStore, world: EntityGraph, asked: Asked, most: int, descending: bool, after: Cursor | None
 ) -> Iterator[Row]:
     """Rows of several streams in the order of time."""
     interval = interval_of([world.intervals.get(stream) for stream in asked.streams])
-    tables = in_time_order(store, asked.query(), wanted, interval, descending=descending, after=after)
+    tables = in_time_order(store, asked.query(), most, interval, descending=descending, after=after)
     for table in tables:
         for begin in range(0, table.num_rows, 1000):  # most pages are short
             yield from rows_of(table.slice(begin, 1000))
 
 
 def _by_id(
-    store: ReadingStore, world: EntityGraph, asked: Asked, wanted: int, descending: bool, after: Cursor | None
+    store: ReadingStore, world: EntityGraph, asked: Asked, most: int, descending: bool, after: Cursor | None
 ) -> Iterator[Row]:
     """Rows in the order of their ids as texts: Datastream by Datastream, each in the order of time."""
     streams = sorted(asked.streams, key=lambda stream: f"{world.datastreams[stream]}1", reverse=descending)
     begin = streams.index(after.stream) if after is not None and after.stream in streams else 0
     for place, stream in enumerate(streams[begin:]):
-        one = Asked([stream], asked.start, asked.end, asked.rest)
-        here = after if place == 0 else None
+        of_stream = Asked([stream], asked.start, asked.end, asked.rest)
+        after_in_stream = after if place == 0 else None
         if descending:
-            yield from _by_time(store, world, one, wanted, True, here)
+            yield from _by_time(store, world, of_stream, most, True, after_in_stream)
         else:
-            yield from _streamed(store, one, here, None)
+            yield from _streamed(store, of_stream, after_in_stream, None)
 
 
 def _filtered(rows: Iterator[Row], asked: Asked, resolver: Callable[[Row], Resolve]) -> Iterator[Row]:

@@ -118,7 +118,7 @@ def nodes(tree: Any) -> Iterator[tuple[Any, int]]:
         for several in ("args", "val"):
             value = getattr(node, several, None)
             below += value if isinstance(value, list) else []
-        waiting += [(one, depth + 1) for one in below]
+        waiting += [(child, depth + 1) for child in below]
 
 
 def _check_literals(tree: Any) -> None:

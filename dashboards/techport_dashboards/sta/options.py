@@ -47,35 +47,35 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(pairs: Iterable[tuple[str, str]], kind: str) -> Options:
     """The options of a request on the entity set `kind`. Raises Problem."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for name, value in pairs:
         name = name if name.startswith("$") else f"${name}" if name == "resultFormat" else name
         if name not in KNOWN:
             raise Problem("unknown-parameter", f"Unknown query option {name[:40]!r}.", parameter=name[:40])
-        if name in found:
+        if name in options:
             raise Problem("bad-parameter", "The option is given more than once.", parameter=name)
-        found[name] = value
-    return _built(found, kind, 0)
+        options[name] = value
+    return _built(options, kind, 0)
 
 
-def _built(found: Mapping[str, str], kind: str, depth: int) -> Options:
+def _built(options: Mapping[str, str], kind: str, depth: int) -> Options:
     if depth > MOST_DEPTH:
         raise Problem("bad-parameter", f"`$expand` can be at most {MOST_DEPTH} levels deep.", parameter="$expand")
     return Options(
-        top=min(_whole("$top", found.get("$top", str(DEFAULT_TOP))), MOST_TOP),
-        skip=_whole("$skip", found.get("$skip", "0")),
-        count=_choice("$count", found.get("$count", "false"), {"true": True, "false": False}),
-        orderby=_orders(found.get("$orderby", "")),
-        select=_select(found["$select"], kind) if "$select" in found else None,
-        filter=checked(parse(found["$filter"]), kind) if "$filter" in found else None,
-        filter_text=found.get("$filter", ""),
-        expand=_expand(found.get("$expand", ""), kind, depth),
+        top=min(_whole("$top", options.get("$top", str(DEFAULT_TOP))), MOST_TOP),
+        skip=_whole("$skip", options.get("$skip", "0")),
+        count=_choice("$count", options.get("$count", "false"), {"true": True, "false": False}),
+        orderby=_orders(options.get("$orderby", "")),
+        select=_select(options["$select"], kind) if "$select" in options else None,
+        filter=checked(parse(options["$filter"]), kind) if "$filter" in options else None,
+        filter_text=options.get("$filter", ""),
+        expand=_expand(options.get("$expand", ""), kind, depth),
         format=_choice(
             "$resultFormat",
-            found.get("$resultFormat", "entities"),
+            options.get("$resultFormat", "entities"),
             {"entities": "entities", "dataArray": "dataArray", "GeoJSON": "GeoJSON"},
         ),
-        skiptoken=found.get("$skiptoken"),
+        skiptoken=options.get("$skiptoken"),
     )
 
 
@@ -124,10 +124,10 @@ def _expand(text: str, kind: str, depth: int) -> dict[str, Options]:
         options = _inside(inside[:-1]) if bracket and not deeper else {}
         if deeper:  # a/b(...) is a($expand=b(...))
             options = {"$expand": deeper + (bracket + inside if bracket else "")}
-        known = raw.setdefault(relation, {})
-        if "$expand" in known and "$expand" in options:
-            options["$expand"] = f"{known['$expand']},{options['$expand']}"
-        known.update(options)
+        nested = raw.setdefault(relation, {})
+        if "$expand" in nested and "$expand" in options:
+            options["$expand"] = f"{nested['$expand']},{options['$expand']}"
+        nested.update(options)
     return {relation: _built(options, RELATIONS[kind][relation], depth + 1) for relation, options in raw.items()}
 
 

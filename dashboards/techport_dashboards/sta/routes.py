@@ -42,12 +42,12 @@ def root(request: Request, services: ServicesDep) -> Response:
     """The entity sets and what is implemented."""
     base = _root(request)
     sets = [{"name": name, "url": f"{base}/{name}"} for name in RELATIONS]
-    said: dict[str, Any] = {"conformance": CONFORMANCE}
+    settings_answer: dict[str, Any] = {"conformance": CONFORMANCE}
     broker = services.settings.broker
     if services.settings.observations_at_broker and broker is not None and services.post is not None:
-        said["conformance"] = [*CONFORMANCE, MQTT]
-        said[MQTT] = {"endpoints": [f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"]}
-    return _json({"value": sets, "serverSettings": said})
+        settings_answer["conformance"] = [*CONFORMANCE, MQTT]
+        settings_answer[MQTT] = {"endpoints": [f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"]}
+    return _json({"value": sets, "serverSettings": settings_answer})
 
 
 @router.get("/{path:path}")
@@ -60,15 +60,15 @@ def resource(request: Request, services: ServicesDep, viewer: ViewerDep, path: s
 def _answer(services: Services, viewer: Viewer, request: Request, path: str) -> Response:
     catalogue = services.registry_cache.current()
     entity_cache: EntityCache = request.app.state.entity_cache
-    here = entity_cache.current(catalogue, services.store, viewer)
-    return _Walk(here, services, Answers(here, services.store, _root(request)), request).to(path)
+    graph = entity_cache.current(catalogue, services.store, viewer)
+    return _Walk(graph, services, Answers(graph, services.store, _root(request)), request).to(path)
 
 
 class _Walk:
     """Along the segments of a path, from an entity set to an entity to what it is related to."""
 
-    def __init__(self, here: EntityGraph, services: Services, answers: Answers, request: Request) -> None:
-        self._world = here
+    def __init__(self, graph: EntityGraph, services: Services, answers: Answers, request: Request) -> None:
+        self._world = graph
         self._store = services.store
         self._answers = answers
         self._request = request

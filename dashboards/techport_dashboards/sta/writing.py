@@ -333,7 +333,9 @@ def _checked(batch: Batch, services: Services, credential: Credential) -> Checke
     if pilot is None or services.explain is None:
         raise Problem("not-taken", "This process does not take readings.")
     # What other devices send has no part in it, and there may be thousands of them.
-    pilot = msgspec.structs.replace(pilot, devices=[one for one in pilot.devices if one.id == credential.device])
+    pilot = msgspec.structs.replace(
+        pilot, devices=[device for device in pilot.devices if device.id == credential.device]
+    )
     topic = f"{credential.topics}push/native"
     received = clock.now()
     explained = partial(services.explain, topic=topic, received=received, pilot=pilot)
@@ -370,19 +372,21 @@ def _checked(batch: Batch, services: Services, credential: Credential) -> Checke
 def _messages(given: Sequence[Given | str]) -> Iterator[list[int]]:
     """The numbers of the Observations that go into one message each: of one stream, each of another time."""
     open_messages: dict[Stream, dict[Micros, int]] = {}
-    for number, one in enumerate(given):
-        if isinstance(one, Given):
-            message = open_messages.setdefault(one.stream, {})
-            if one.time in message or len(message) >= _OF_A_MESSAGE:
+    for number, observation in enumerate(given):
+        if isinstance(observation, Given):
+            message = open_messages.setdefault(observation.stream, {})
+            if observation.time in message or len(message) >= _OF_A_MESSAGE:
                 yield list(message.values())
                 message.clear()
-            message[one.time] = number
+            message[observation.time] = number
     yield from (list(message.values()) for message in open_messages.values())
 
 
 def _payload(given: Sequence[Given]) -> bytes:
     """As the device would send it in techport's own JSON."""
-    records = [{"time": times.iso(one.time), one.stream.quantity: one.result} for one in given]
+    records = [
+        {"time": times.iso(observation.time), observation.stream.quantity: observation.result} for observation in given
+    ]
     return msgspec.json.encode(records if len(records) > 1 else records[0])
 
 
@@ -418,7 +422,7 @@ async def _kept(checked: Checked, services: Services) -> bool:
 def _stored(rows: Sequence[Row], services: Services) -> bool:
     """Whether the store has these rows, counts of people too, which it may not show."""
     for row in rows:
-        there = observations.at(services.raw_store, row.stream, row.time)
-        if there is None or there.value != row.value:
+        stored_row = observations.at(services.raw_store, row.stream, row.time)
+        if stored_row is None or stored_row.value != row.value:
             return False
     return True

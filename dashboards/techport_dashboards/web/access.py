@@ -107,8 +107,8 @@ async def identify(connection: HTTPConnection) -> Viewer:
     caller = await _caller(connection)
     if SHARE_KEY not in connection.scope:
         return caller
-    found = await share_at(connection.app.state.services.shares, connection.scope[SHARE_KEY])
-    share, previewed = admit(found, caller)
+    share_found = await share_at(connection.app.state.services.shares, connection.scope[SHARE_KEY])
+    share, previewed = admit(share_found, caller)
     connection.scope[PREVIEWED] = previewed
     if share.terms.audience == "organisation":
         connection.scope[MEMBER] = audit_trail.id_of(caller)

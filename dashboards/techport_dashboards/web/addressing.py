@@ -97,20 +97,20 @@ class Addressing:
                 "The request has both Forwarded and X-Forwarded headers, one of which the proxy only passed on. Let "
                 "the proxy remove the one that it does not set.",
             )
-        said = _of_forwarded(headers) if "forwarded" in forwarding else _of_x_forwarded(headers)
+        forwarded = _of_forwarded(headers) if "forwarded" in forwarding else _of_x_forwarded(headers)
         # In place: what stands around this looks into the same scope for the route that answered.
         scope["headers"] = [pair for pair in scope["headers"] if not _forwards(pair[0].decode("latin-1"))]
-        scope["client"] = (self._client(peer, said["for"]), 0)
-        if said["proto"] and said["proto"][-1].lower() in ("http", "https"):
-            scope["scheme"] = said["proto"][-1].lower()
-        if said["host"]:
-            MutableHeaders(scope=scope)["host"] = said["host"][-1]
+        scope["client"] = (self._client(peer, forwarded["for"]), 0)
+        if forwarded["proto"] and forwarded["proto"][-1].lower() in ("http", "https"):
+            scope["scheme"] = forwarded["proto"][-1].lower()
+        if forwarded["host"]:
+            MutableHeaders(scope=scope)["host"] = forwarded["host"][-1]
 
     def _client(self, peer: str, chain: Sequence[str]) -> str:
         """The last address that is not a trusted proxy: what stands before it, whoever asks may have written."""
         client = peer
-        for said in reversed(chain):
-            address = _address(said)
+        for hop in reversed(chain):
+            address = _address(hop)
             if address is None:
                 break
             client = str(address)
@@ -128,19 +128,19 @@ def _forwards(name: str) -> bool:
 
 
 def _of_x_forwarded(headers: Headers) -> dict[str, list[str]]:
-    said = {part: _listed(headers.getlist(f"x-forwarded-{part}")) for part in ("for", "proto", "host")}
-    return said if said["for"] else {**said, "for": _listed(headers.getlist("x-real-ip"))}
+    forwarded = {part: _listed(headers.getlist(f"x-forwarded-{part}")) for part in ("for", "proto", "host")}
+    return forwarded if forwarded["for"] else {**forwarded, "for": _listed(headers.getlist("x-real-ip"))}
 
 
 def _of_forwarded(headers: Headers) -> dict[str, list[str]]:
     """RFC 7239: `for=192.0.2.60;proto=https;host=example.org, for=...`."""
-    said: dict[str, list[str]] = {"for": [], "proto": [], "host": []}
+    parsed: dict[str, list[str]] = {"for": [], "proto": [], "host": []}
     for element in _listed(headers.getlist("forwarded")):
         for pair in element.split(";"):
             name, _, value = pair.partition("=")
-            if name.strip().lower() in said:
-                said[name.strip().lower()].append(value.strip().strip('"'))
-    return said
+            if name.strip().lower() in parsed:
+                parsed[name.strip().lower()].append(value.strip().strip('"'))
+    return parsed
 
 
 def _listed(values: Sequence[str]) -> list[str]:

@@ -77,8 +77,12 @@ def services_of(connection: HTTPConnection) -> Services:
 
 def address_of(connection: HTTPConnection) -> str:
     """The address that this platform is known by, without / at the end: what is cited and harvested must stay."""
-    known = services_of(connection).settings.public_url
-    return str(connection.base_url).rstrip("/") if known is None else known.rstrip("/") + below(connection.scope, "")
+    public_url = services_of(connection).settings.public_url
+    return (
+        str(connection.base_url).rstrip("/")
+        if public_url is None
+        else public_url.rstrip("/") + below(connection.scope, "")
+    )
 
 
 async def _services(connection: HTTPConnection) -> Services:

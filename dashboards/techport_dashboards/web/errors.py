@@ -76,12 +76,12 @@ def _example(request: Request, parameter: str) -> str | None:
         if address.endswith(path) and below_root.startswith(address.removesuffix(path))  # the router's prefix
     ]
     operation = operations[0] if operations else {}
-    fields = {one["name"]: one["schema"] for one in operation.get("parameters", [])}
+    fields = {parameter_item["name"]: parameter_item["schema"] for parameter_item in operation.get("parameters", [])}
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     if "$ref" in body:
         fields |= description["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
-    found = fields.get(parameter, {}).get("examples") or [None]
-    value = found[0]
+    examples = fields.get(parameter, {}).get("examples") or [None]
+    value = examples[0]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = ",".join(value)
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
@@ -109,8 +109,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(BadQuery)
     async def bad_query(request: Request, error: BadQuery) -> Response:
-        said, example = f"{error.problem}. {error.hint}", _example(request, error.parameter or "")
-        return respond(request, Problem("bad-parameter", said, parameter=error.parameter, example=example))
+        text, example = f"{error.problem}. {error.hint}", _example(request, error.parameter or "")
+        return respond(request, Problem("bad-parameter", text, parameter=error.parameter, example=example))
 
     @app.exception_handler(StoreUnavailable)
     async def store_unavailable(request: Request, error: StoreUnavailable) -> Response:

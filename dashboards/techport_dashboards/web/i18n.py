@@ -69,9 +69,9 @@ def pick(asked: str | None, accepted: str, default: str) -> Language:
     """The language of `?lang=`, else the best of Accept-Language that we have, else the default."""
     if asked in _ALSO:
         return Language(_ALSO[asked], FOLDER)
-    wanted = _by_preference(accepted)
-    found = negotiate_locale(wanted, list(_ALSO), sep="-")
-    return Language(_ALSO[found] if found else default, FOLDER)
+    preferred = _by_preference(accepted)
+    negotiated = negotiate_locale(preferred, list(_ALSO), sep="-")
+    return Language(_ALSO[negotiated] if negotiated else default, FOLDER)
 
 
 def _by_preference(accepted: str) -> Sequence[str]:

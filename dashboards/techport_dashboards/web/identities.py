@@ -46,8 +46,8 @@ class Identities:
 
     async def _find(self, kind: str, token: str, ask: Find) -> Identity | None:
         key, moment = f"{kind} {hashed_token(token)}", time.monotonic()
-        known = self._known
-        asked, identity = known.get(key, (float("-inf"), None))
+        cached = self._known
+        asked, identity = cached.get(key, (float("-inf"), None))
         if moment - asked <= FRESH_S:
             return identity
         try:
@@ -56,8 +56,8 @@ class Identities:
             if moment - asked <= STALE_S:
                 return identity
             raise
-        known[key] = (moment, identity)
-        known.move_to_end(key)
-        if len(known) > _MOST:
-            known.popitem(last=False)
+        cached[key] = (moment, identity)
+        cached.move_to_end(key)
+        if len(cached) > _MOST:
+            cached.popitem(last=False)
         return identity

@@ -71,14 +71,14 @@ def tabs(
 ) -> list[Tab]:
     """The places that the viewer may go to, as links of the page at `path`; `link` makes an address that keeps the
     reader's language."""
-    found = []
+    tabs_shown = []
     for place in places:
         if place.action != "see" and not viewer.may(place.action, pilot):
             continue
         address = place.path.format(pilot=pilot)
         parameters = {name: value.format(pilot=pilot) for name, value in place.parameters}
-        found.append(Tab(place.title, link(address, **parameters), address == path, place.group))
-    return found
+        tabs_shown.append(Tab(place.title, link(address, **parameters), address == path, place.group))
+    return tabs_shown
 
 
 def by_group(tabs: Sequence[Tab]) -> list[tuple[str, list[Tab]]]:

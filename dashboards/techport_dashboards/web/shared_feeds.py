@@ -101,8 +101,8 @@ class SharedFeeds:
 
 def _entry(share: Share, member: str) -> Entry:
     """One an hour for each share and member of an organisation; of other readers it is not said who they are."""
-    what, about = f"GET {PREFIX}{{key}}", f"share={share.id}"
-    return Entry(kind="read-share", who=member, at=now(), action="see", what=what, pilot=share.pilot, about=about)
+    address, about = f"GET {PREFIX}{{key}}", f"share={share.id}"
+    return Entry(kind="read-share", who=member, at=now(), action="see", what=address, pilot=share.pilot, about=about)
 
 
 class OpenShares:
@@ -171,5 +171,5 @@ def shared_services(services: Services, share: Share) -> Services:
     )
 
 
-def _withheld(what: str) -> Any:
-    return Withheld(what)
+def _withheld(ability: str) -> Any:
+    return Withheld(ability)

@@ -39,11 +39,11 @@ def count_rows(store: ReadingStore, device_days: Iterable[DeviceDay]) -> dict[De
     """How many rows the store holds for each of these device-days, one query a pilot."""
     counts = dict.fromkeys(device_days, 0)
     for pilot, group in groupby(sorted(counts), key=lambda device_day: device_day.pilot):
-        wanted = list(group)
+        days = list(group)
         query = Query(
-            select=Selection(pilots=(pilot,), devices=tuple(sorted({device_day.device for device_day in wanted}))),
-            start=min(device_day.day for device_day in wanted) * DAY,
-            end=(max(device_day.day for device_day in wanted) + 1) * DAY,
+            select=Selection(pilots=(pilot,), devices=tuple(sorted({device_day.device for device_day in days}))),
+            start=min(device_day.day for device_day in days) * DAY,
+            end=(max(device_day.day for device_day in days) + 1) * DAY,
             every=BucketWidth(1, "d"),
             aggregates=("count",),
         )
@@ -132,9 +132,16 @@ class BatchAccounting:
             ignored_values=values,
             ignored_messages=messages,
             properties=[
-                IgnoredValue(said.pilot, said.device, PROPERTY, said.key, said.value, said.message.received)
-                for said in self.columns.properties
-                if self.columns.owner(said.pilot, said.device).device
+                IgnoredValue(
+                    property_.pilot,
+                    property_.device,
+                    PROPERTY,
+                    property_.key,
+                    property_.value,
+                    property_.message.received,
+                )
+                for property_ in self.columns.properties
+                if self.columns.owner(property_.pilot, property_.device).device
             ],
             reread=reread,
         )
@@ -160,8 +167,8 @@ class BatchAccounting:
                 owner, message.received, len(message.payload), tell=False
             ):
                 continue
-            kept = [(passed.rule, passed.key, passed.values) for passed in group]
-            messages.append(IgnoredMessage(pilot, device, message.topic, message.payload, message.received, kept))
+            tallies = [(passed.rule, passed.key, passed.values) for passed in group]
+            messages.append(IgnoredMessage(pilot, device, message.topic, message.payload, message.received, tallies))
         return values, messages
 
     def expected_corrections(self, rows: NDArray[np.int64], before: NDArray[np.float64]) -> list[Correction]:
@@ -177,15 +184,15 @@ class BatchAccounting:
         return self._as_corrections(receipt.correction_rows, receipt.replaced)
 
     def _as_corrections(self, rows: NDArray[np.int64], values_before: NDArray[np.float64]) -> list[Correction]:
-        batch, kept = self.batch, []
+        batch, corrections = self.batch, []
         for row, before in zip(rows.tolist(), values_before.tolist(), strict=True):
             pilot, device, quantity = batch.streams[batch.stream[row]]
             received = int(batch.received[row])
             owner = self.columns.owner(pilot, device)
             if self._budgets is None or not self._budgets.take_entry(owner, received, 0, tell=False):
                 place = (pilot, device, quantity, int(batch.time[row]))
-                kept.append(Correction(*place, before, float(batch.value[row]), received))
-        return kept
+                corrections.append(Correction(*place, before, float(batch.value[row]), received))
+        return corrections
 
     def _count_messages_without_rows(self, rejected: Sequence[RejectedPart], tallies: dict[DeviceDay, Tally]) -> None:
         """A message is counted once, at its first row; without one, at its first rejected or ignored part."""
@@ -255,19 +262,19 @@ def _bound(columns: Columns, budgets: HourlyBudgets) -> None:
 
 def _within_budget(parts: Sequence[RejectedPart], columns: Columns, budgets: HourlyBudgets) -> list[RejectedPart]:
     """The parts that go to quarantine; the others are counted as ignored."""
-    kept = []
+    bounded = []
     for part in parts:
         owner = columns.owner(part.pilot, part.device)
         exceeded = None
         if part.reason != RULE:  # which is kept once an hour anyway
             exceeded = budgets.take_entry(owner, part.message.received, len(part.message.payload))
         if exceeded is None:
-            kept.append(part)
+            bounded.append(part)
         elif exceeded.first:
-            kept.append(msgspec.structs.replace(part, rejection=exceeded.rejection()))
+            bounded.append(msgspec.structs.replace(part, rejection=exceeded.rejection()))
         else:
             columns.ignored.append(Passed(part.message, owner.pilot, owner.device, RULE, part.values))
-    return kept
+    return bounded
 
 
 def _device_days(batch: Batch) -> tuple[list[DeviceDay], NDArray[np.int64]]:

@@ -37,8 +37,8 @@ class IntervalLearner:
             if received == _NEVER or _is_promised(view, stream):
                 continue
             interval = self._of(stream, received, time)
-            told = self._told.get(stream)
-            if interval is not None and (told is None or not told / CHANGED <= interval <= told * CHANGED):
+            reported = self._told.get(stream)
+            if interval is not None and (reported is None or not reported / CHANGED <= interval <= reported * CHANGED):
                 self._told[stream] = interval
                 learned.append(LearnedInterval(stream.pilot, stream.device, stream.quantity, interval))
         return learned
@@ -63,8 +63,8 @@ def _is_promised(view: IngestView, stream: Stream) -> bool:
     """Whether the definition says how often the stream comes."""
     pilot = view.pilot(stream.pilot)
     device = None if pilot is None else pilot.devices.get(stream.device)
-    known = None if device is None else device.streams.get(stream.quantity)
-    return known is not None and known.promised
+    described = None if device is None else device.streams.get(stream.quantity)
+    return described is not None and described.promised
 
 
 def _distances(instants: Iterable[Micros]) -> list[Micros]:

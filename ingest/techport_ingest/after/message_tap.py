@@ -26,9 +26,9 @@ def tapped_messages(
     ignored: dict[Key, list[str]] = {}
 
     def key(message: Message, pilot: str, device: str) -> Key:
-        found = (id(message), pilot, device)
-        messages.setdefault(found, message)
-        return found
+        owner = (id(message), pilot, device)
+        messages.setdefault(owner, message)
+        return owner
 
     for message, pilot, device, value in _values(columns, account, receipt):
         if (pilot, device) in devices:
@@ -42,16 +42,18 @@ def tapped_messages(
             ignored.setdefault(key(passed.message, passed.pilot, passed.device), []).append(passed.rule)
     return [
         TappedMessage(
-            pilot=one[1],
-            device=one[2],
+            pilot=key_of_message[1],
+            device=key_of_message[2],
             topic=message.topic,
             payload=message.payload,
             received=message.received,
             worker=worker,
             committed=committed,
-            outcome=Outcome(values.get(one, []), rejected.get(one, []), ignored.get(one, [])),
+            outcome=Outcome(
+                values.get(key_of_message, []), rejected.get(key_of_message, []), ignored.get(key_of_message, [])
+            ),
         )
-        for one, message in messages.items()
+        for key_of_message, message in messages.items()
     ]
 
 
@@ -60,13 +62,13 @@ def _values(columns: Columns, account: BatchAccounting, receipt: Receipt) -> lis
     batch = account.batch
     outcomes = dict.fromkeys(receipt.duplicate_rows.tolist(), "duplicate")
     outcomes |= dict.fromkeys(receipt.correction_rows.tolist(), "correction")
-    found: list[tuple[Message, str, str, Value]] = []
+    values: list[tuple[Message, str, str, Value]] = []
     start = 0
     for message, end in zip(columns.messages, columns.row_ends, strict=True):
         for row in range(start, end):
             pilot, device, quantity = batch.streams[batch.stream[row]]
             outcome = outcomes.get(row, "stored")
             value = Value(quantity, int(batch.time[row]), float(batch.value[row]), outcome, int(batch.quality[row]))
-            found.append((message, pilot, device, value))
+            values.append((message, pilot, device, value))
         start = end
-    return found
+    return values

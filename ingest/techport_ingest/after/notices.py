@@ -55,7 +55,7 @@ def _is_topic(level: str) -> bool:
 
 def _notice(entry: QuarantineEntry) -> bytes:
     rejection = entry.rejection.kept()
-    said: dict[str, object] = {
+    notice: dict[str, object] = {
         "received": dt.datetime.fromtimestamp(entry.received / 1e6, dt.UTC).isoformat(timespec="milliseconds"),
         "reason": entry.reason,
         "code": rejection.code,
@@ -66,10 +66,10 @@ def _notice(entry: QuarantineEntry) -> bytes:
         "topic": clean_text(entry.topic),
     }
     if entry.field is not None:
-        said["field"] = clean_text(entry.field)
+        notice["field"] = clean_text(entry.field)
     start = entry.payload[:_EXCERPT]
     try:
-        said["payload"] = start.decode()
+        notice["payload"] = start.decode()
     except UnicodeDecodeError:
-        said["payload_hex"] = start.hex()
-    return msgspec.json.encode(said)
+        notice["payload_hex"] = start.hex()
+    return msgspec.json.encode(notice)

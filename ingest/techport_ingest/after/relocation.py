@@ -51,7 +51,7 @@ class RelocationDetector:
         far = view.moves or 0.0
         if not elsewhere(view.devices[device].deployment, time, position, view.moves):
             return None
-        away = [one for one in away if one[0] < time and distance(one[1], position) <= far]
+        away = [report for report in away if report[0] < time and distance(report[1], position) <= far]
         away.append((time, position))
         if len(away) >= IN_A_ROW:
             return away[0]
@@ -63,18 +63,18 @@ class RelocationDetector:
 
 def _reports(batch: Batch, snapshot: IngestView) -> Iterator[tuple[str, str, Micros, Position]]:
     """Latitude and longitude of one device and time, where its pilot wants to know, in order of time."""
-    wanted = {pilot: view.devices for pilot, view in snapshot.pilots.items() if view.moves is not None}
-    if not wanted:
+    devices = {pilot: view.devices for pilot, view in snapshot.pilots.items() if view.moves is not None}
+    if not devices:
         return
     halves: dict[tuple[str, str, Micros], dict[str, float]] = {}
     for number, (pilot, device, quantity) in enumerate(batch.streams):
-        if quantity not in ("latitude", "longitude") or device not in wanted.get(pilot, ()):
+        if quantity not in ("latitude", "longitude") or device not in devices.get(pilot, ()):
             continue
         for row in (batch.stream == number).nonzero()[0].tolist():
             halves.setdefault((pilot, device, int(batch.time[row])), {})[quantity] = float(batch.value[row])
-    for (pilot, device, time), found in sorted(halves.items(), key=lambda item: item[0][2]):
-        if len(found) < 2:
+    for (pilot, device, time), halves_of_position in sorted(halves.items(), key=lambda item: item[0][2]):
+        if len(halves_of_position) < 2:
             continue
-        lat, lon = found["latitude"], found["longitude"]
+        lat, lon = halves_of_position["latitude"], halves_of_position["longitude"]
         if abs(lat) <= 90 and abs(lon) <= 180 and (lat, lon) != (0, 0):  # what receivers say that know nothing yet
             yield pilot, device, time, Position(lat, lon)

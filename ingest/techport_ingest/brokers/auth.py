@@ -151,9 +151,13 @@ class Authenticator:
     """Devices by their credentials, the platform by its own; those without a user name where `anonymous` says so."""
 
     def __init__(
-        self, known: Known, anonymous: bool, own: PlatformUser | None = None, observed: Observed = nothing_observed
+        self,
+        credentials: Known,
+        anonymous: bool,
+        own: PlatformUser | None = None,
+        observed: Observed = nothing_observed,
     ) -> None:
-        self._known = known
+        self._known = credentials
         self._observed = observed
         self._anonymous = anonymous
         self._own = own
@@ -164,11 +168,11 @@ class Authenticator:
         if self._own is not None and username == self._own.username:
             return EVERYTHING if hmac.compare_digest((password or "").encode(), self._own.password.encode()) else None
         try:
-            known = {credential.username: credential for credential in self._known()}
-            found = known.get(username)
-            if found is None or password is None or not verify(password, found.password):
+            credentials = {credential.username: credential for credential in self._known()}
+            credential_found = credentials.get(username)
+            if credential_found is None or password is None or not verify(password, credential_found.password):
                 return None
-            return device_access(found, self._observed)
+            return device_access(credential_found, self._observed)
         except RegistryUnavailable as error:
             log.warning("a device was sent away: the credentials cannot be read now", problem=str(error))
             return None
@@ -185,10 +189,10 @@ class AccessFiles:
     """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
 
     def __init__(
-        self, folder: Path, known: Known, anonymous: bool, users: Users, observed: Observed = nothing_observed
+        self, folder: Path, credentials: Known, anonymous: bool, users: Users, observed: Observed = nothing_observed
     ) -> None:
         self._folder = folder
-        self._known = known
+        self._known = credentials
         self._anonymous = anonymous
         self._users = users
         self._observed = observed
@@ -204,8 +208,8 @@ class AccessFiles:
 
     def write(self) -> bool:
         """Write both files if they would say something else; whether they were written."""
-        known, users = list(self._known()), list(self._users())
-        texts = (self._access(known, users), self._passwords(known, users))
+        credentials, users = list(self._known()), list(self._users())
+        texts = (self._access(credentials, users), self._passwords(credentials, users))
         if texts == self._written:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -233,17 +237,17 @@ class AccessFiles:
             except (RegistryUnavailable, OSError) as error:
                 log.warning("the broker's access files are as they were", problem=str(error))
 
-    def _passwords(self, known: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
+    def _passwords(self, credentials: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
         self._hashes = {user: self._hashes.get(user) or hashed(user.password) for user in users}
         lines = [f"{user.username}:{password}\n" for user, password in self._hashes.items()]
-        return "".join([*lines, *(f"{credential.username}:{credential.password}\n" for credential in known)])
+        return "".join([*lines, *(f"{credential.username}:{credential.password}\n" for credential in credentials)])
 
-    def _access(self, known: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
+    def _access(self, credentials: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
         """Lines in front of the first user are about clients without a name."""
         lines = ["topic readwrite #\n"] if self._anonymous else []
         for user in users:
             lines += [f"user {user.username}\n", *(f"topic {right}\n" for right in user.rights)]
-        for credential in known:
+        for credential in credentials:
             lines += [f"user {credential.username}\n", *device_access(credential, self._observed).lines()]
         return "".join(lines)
 

@@ -136,8 +136,8 @@ class MosquittoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_mosquitto() -> Path | None:
     """The mosquitto on the PATH or where Debian puts it for root only."""
-    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
-    return Path(found) if found else None
+    path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
+    return Path(path) if path else None
 
 
 def configuration(settings: MosquittoSettings) -> str:

@@ -114,10 +114,10 @@ class HourlyBudgets:
 
     def undo(self) -> None:
         """Give back what was taken since `begin`: the batch is read once more."""
-        for owner, (used, told) in self._before.items():
+        for owner, (used, reported) in self._before.items():
             spent = self._spent[owner]
             spent.values, spent.bytes, spent.entries, spent.entry_bytes = used
-            spent.told = set(told)
+            spent.told = set(reported)
         self._before.clear()
 
     def take(self, owner: Owner, arrived: Micros, values: int, size: int) -> Exceeded | None:

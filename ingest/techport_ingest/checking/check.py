@@ -372,8 +372,8 @@ class Columns:
         view = self._snapshot.pilot(pilot)
         if view is None:
             return Owner("", "")
-        known = view.device(device)
-        return Owner(pilot, "" if known is None else known.id)
+        described = view.device(device)
+        return Owner(pilot, "" if described is None else described.id)
 
     def drop_unfinished(self) -> None:
         """Forget the rows of a message in the middle of which `add` failed."""
@@ -412,11 +412,11 @@ class Columns:
             field = names[-1] if len(names) > 1 else stream.quantity
             self.rejected.append(RejectedPart(message, pilot, stream.device, format_name, rejection, field, len(rows)))
         rejected = {row for rows in groups for row in rows}
-        kept = [row for row in range(first, len(self._time)) if row not in rejected]
-        moved = {row: first + position for position, row in enumerate(kept)}
+        remaining = [row for row in range(first, len(self._time)) if row not in rejected]
+        moved = {row: first + position for position, row in enumerate(remaining)}
         for whole in (self._stream, self._time):
-            whole[first:] = [whole[row] for row in kept]
-        self._value[first:] = [self._value[row] for row in kept]
+            whole[first:] = [whole[row] for row in remaining]
+        self._value[first:] = [self._value[row] for row in remaining]
         self._flags = [
             (row if row < first else moved[row], flag) for row, flag in self._flags if row < first or row in moved
         ]

@@ -214,8 +214,8 @@ class Units:
             return None
         if len(self._ucum) >= _MOST:
             self._ucum.clear()
-        found = self._ucum[text] = self._find(text)
-        return found
+        unit = self._ucum[text] = self._find(text)
+        return unit
 
     def convert(self, value: float, from_unit: str, to_ucum: str) -> float:
         """`value` of a payload's unit in a UCUM unit. Raises UnknownUnit or NotConvertible (both ValueError)."""

@@ -128,12 +128,12 @@ class Rule(NamedTuple):
 @remembered(8192)
 def rule_of(key: str) -> Rule | None:
     """How the unit of a bare number of this stream is found; None where it needs none, or has no known quantity."""
-    known = builtin().lookup(key)
-    if known is None or known.name in AGREED or known.kind == "state":
+    described = builtin().lookup(key)
+    if described is None or described.name in AGREED or described.kind == "state":
         return None
-    if known.name not in BY_SIZE and (known.unit == "1" or re.fullmatch(r"\{\w+\}", known.unit)):
+    if described.name not in BY_SIZE and (described.unit == "1" or re.fullmatch(r"\{\w+\}", described.unit)):
         return None
-    return Rule(key[len(known.name) :], BY_SIZE.get(known.name, ()))
+    return Rule(key[len(described.name) :], BY_SIZE.get(described.name, ()))
 
 
 @remembered(8192)
@@ -145,12 +145,12 @@ def unit_in_name(key: str) -> tuple[str, str] | None:
     """
     for way in divided(key):
         name = quantity(way.name)
-        known = builtin().lookup(name)
-        if known is None:
+        described = builtin().lookup(name)
+        if described is None:
             continue
-        if known.name == "battery_level" and way.letters.lower() in _ENDINGS["V"]:
-            return f"battery_voltage{name[len(known.name) :]}", _ENDINGS["V"][way.letters.lower()]
-        unit = _fitting(known.unit, way)
+        if described.name == "battery_level" and way.letters.lower() in _ENDINGS["V"]:
+            return f"battery_voltage{name[len(described.name) :]}", _ENDINGS["V"][way.letters.lower()]
+        unit = _fitting(described.unit, way)
         if unit is not None:
             return name, unit
     return None
@@ -183,10 +183,10 @@ def key_unit(key: str, quantity_name: str) -> str | None:
     """The unit that a key states of a value which a definition gives a quantity: millimetres, where "level_mm" is
     mapped to a level in metres. None where it states none that the quantity can have.
     """
-    known = builtin().lookup(quantity_name)
-    if known is None:
+    described = builtin().lookup(quantity_name)
+    if described is None:
         return stated_unit(key)
-    return next((unit for way in divided(key) if (unit := _fitting(known.unit, way)) is not None), None)
+    return next((unit for way in divided(key) if (unit := _fitting(described.unit, way)) is not None), None)
 
 
 def with_unit(observed: Observed) -> Observed:
@@ -221,7 +221,7 @@ def with_unit(observed: Observed) -> Observed:
 
 def _with(observed: Observed, key: str, unit: str) -> Observed:
     """The value with a unit; without one where it is the vocabulary's, so that nothing is converted."""
-    known = builtin().lookup(key)
-    if known is not None and known.unit == unit:
+    described = builtin().lookup(key)
+    if described is not None and described.unit == unit:
         return observed if key == observed.key else msgspec.structs.replace(observed, key=key)
     return msgspec.structs.replace(observed, key=key, unit=unit)

@@ -73,14 +73,14 @@ class CodecProcess:
         v8 = importlib.util.find_spec("py_mini_racer")
         if v8 is None or v8.origin is None:
             raise CodecUnavailable("the package mini-racer is not installed")
-        self._socket, theirs = socket.socketpair()
+        self._socket, child_socket = socket.socketpair()
         packages = str(Path(v8.origin).parent.parent)
         command = [sys.executable, "-I", codec_child.__file__, packages, str(limits.megabytes)]
         try:
             self._process = start_child(
                 command,
                 signal.SIGKILL,
-                stdin=theirs.fileno(),
+                stdin=child_socket.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={},
@@ -91,7 +91,7 @@ class CodecProcess:
             self._socket.close()
             raise CodecUnavailable(str(error)) from None
         finally:
-            theirs.close()
+            child_socket.close()
         self.close = weakref.finalize(self, _end, self._process, self._socket)
         try:
             if self._receive(_START_S) != b"R":
@@ -173,12 +173,12 @@ class CodecProcess:
     def _limit(self, frame: bytes) -> CodecDied:
         """What a process says of its own end."""
         self.close()
-        said = _text(frame)
+        text = _text(frame)
         if frame == b"Ltime":
             return CodecDied(Rejection("codec-time", {"limit": self._limits.milliseconds}))
         if frame == b"Lheap":
             return CodecDied(Rejection("codec-memory.heap", {"limit": self._limits.megabytes}))
-        return CodecDied(Rejection("codec-error.thrown", {"error": said}))
+        return CodecDied(Rejection("codec-error.thrown", {"error": text}))
 
     def _died(self) -> CodecDied:
         """What a process that said nothing has died of, by its status and last words."""

@@ -92,10 +92,10 @@ _NOT_FINITE = re.compile(rb"(?<![\w\"])-?(?:nan|inf|infinity)(?![\w\"])", re.IGN
 def json_problem(problem: str) -> list[dict[str, Any]]:
     """What msgspec says about JSON that is malformed, as messages."""
     match = _MALFORMED.fullmatch(problem)
-    what, byte = (match[1], int(match[2])) if match else (problem, None)
-    code = _JSON_PROBLEMS.get(what)
-    said = {"code": "json.other", "params": {"text": what}} if code is None else {"code": code}
-    return [said] if byte is None else [said, {"code": "json.at", "params": {"byte": byte}}]
+    kind, byte = (match[1], int(match[2])) if match else (problem, None)
+    code = _JSON_PROBLEMS.get(kind)
+    described = {"code": "json.other", "params": {"text": kind}} if code is None else {"code": code}
+    return [described] if byte is None else [described, {"code": "json.at", "params": {"byte": byte}}]
 
 
 _MALFORMED = re.compile(r"JSON is malformed: (.+) \(byte (\d+)\)")
@@ -117,17 +117,17 @@ _JSON_PROBLEMS = {
 
 def _schema_problem(problem: str) -> list[dict[str, Any]]:
     """What msgspec says about JSON that does not have the parser's type, as messages."""
-    what, _, path = problem.partition(" - at ")
-    missing = _MISSING_FIELD.fullmatch(what)
-    other_type = _OTHER_TYPE.fullmatch(what)
+    kind, _, path = problem.partition(" - at ")
+    missing = _MISSING_FIELD.fullmatch(kind)
+    other_type = _OTHER_TYPE.fullmatch(kind)
     if missing is not None:
-        said: dict[str, Any] = {"code": "json.missing-field", "params": {"field": missing[1]}}
+        described: dict[str, Any] = {"code": "json.missing-field", "params": {"field": missing[1]}}
     elif other_type is not None:
         expected, given = ({"code": _SCHEMA_TYPES.get(name, "json-type.other")} for name in other_type.groups())
-        said = {"code": "json.expected", "params": {"expected": expected, "given": given}}
+        described = {"code": "json.expected", "params": {"expected": expected, "given": given}}
     else:
-        said = {"code": "json.other", "params": {"text": what}}
-    return [said, {"code": "json.in", "params": {"path": path.strip("`")}}] if path else [said]
+        described = {"code": "json.other", "params": {"text": kind}}
+    return [described, {"code": "json.in", "params": {"path": path.strip("`")}}] if path else [described]
 
 
 _MISSING_FIELD = re.compile(r"Object missing required field `(.+)`")
@@ -308,12 +308,12 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield path, value
 
 
-def unless_unreadable(found: list[Found]) -> list[Found]:
+def unless_unreadable(decoded: list[Found]) -> list[Found]:
     """What was found; raises RejectedMessage, of the first part, where no part of the message can be read."""
-    first = found[0] if found else None
-    if isinstance(first, Unreadable) and all(isinstance(part, Unreadable) for part in found):
+    first = decoded[0] if decoded else None
+    if isinstance(first, Unreadable) and all(isinstance(part, Unreadable) for part in decoded):
         raise RejectedMessage.of(first.rejection)
-    return found
+    return decoded
 
 
 def too_many() -> RejectedMessage:

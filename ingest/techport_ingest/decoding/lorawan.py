@@ -105,15 +105,15 @@ def signal(device: str, time: Micros | None, receptions: object, snr: str = "snr
 
     `snr` is the key of one reception. proto3 leaves a zero out, so a missing one beside a signal is 0.
     """
-    heard = [one for one in receptions if type(one) is dict] if type(receptions) is list else []
+    heard = [reception for reception in receptions if type(reception) is dict] if type(receptions) is list else []
     if not heard:
         return []
-    best = max(heard, key=lambda one: one["rssi"] if type(one.get("rssi")) in (int, float) else -1000)
-    found: list[Found] = [Observed(device, time, "gateway_count", len(heard), "1")]
+    best = max(heard, key=lambda reception: reception["rssi"] if type(reception.get("rssi")) in (int, float) else -1000)
+    decoded: list[Found] = [Observed(device, time, "gateway_count", len(heard), "1")]
     if type(best.get("rssi")) in (int, float):
-        found.append(Observed(device, time, "rssi", best["rssi"], "dBm"))
-        found.append(Observed(device, time, "snr", best.get(snr, 0), "dB"))
-    return found
+        decoded.append(Observed(device, time, "rssi", best["rssi"], "dBm"))
+        decoded.append(Observed(device, time, "snr", best.get(snr, 0), "dB"))
+    return decoded
 
 
 def codec_input(data: object, port: object, received: Micros, names: Iterable[object]) -> Radio | None:
@@ -148,48 +148,48 @@ def object_values(device: str, time: Micros | None, tree: Mapping[str, Any], bra
     {"messages": [[{"type": "Air Temperature", "measurementValue": 24.6}]]}   SenseCAP: records that name themselves
     {"history": [{"period_in": 11, "timestamp": 1693530747}, ...]}       Milesight: records with their own time
     """
-    found: list[Found] = []
+    decoded: list[Found] = []
     table = table_of(tree, brand)
     located = position_of(tree)
     for key, value in tree.items():
         kind = type(value)
         if located and (key,) in located:
-            found.append(_part_of_position(device, time, located[key,], key))
+            decoded.append(_part_of_position(device, time, located[key,], key))
         elif kind is RejectedMessage:
-            found.append(Unreadable.of(value, device))
+            decoded.append(Unreadable.of(value, device))
         elif key in _IDENTITY:
-            found.append(Ignored(device, "identity", key, value, time))
+            decoded.append(Ignored(device, "identity", key, value, time))
         elif kind is float or kind is int:
             if key in table:
                 name, unit = table[key]
-                found.append(Observed(device, time, name, value, unit, key))
+                decoded.append(Observed(device, time, name, value, unit, key))
             else:
-                found.append(Observed(device, time, quantity(key), value, None, key))
+                decoded.append(Observed(device, time, quantity(key), value, None, key))
         elif is_cayenne(key, value):
-            found += [
+            decoded += [
                 place(device, time, part.key, part.value, part.unit, ".".join(part.path))
                 for part in cayenne_values(key, value)
             ]
         elif kind is dict and (inner := position_of(value)):
-            found += [_part_of_position(device, time, part, ".".join((key, *path))) for path, part in inner.items()]
+            decoded += [_part_of_position(device, time, part, ".".join((key, *path))) for path, part in inner.items()]
             rest = (
                 {} if "coordinates" in value else {name: part for name, part in value.items() if (name,) not in inner}
             )
-            found += _nested(device, time, {key: rest})
+            decoded += _nested(device, time, {key: rest})
         elif kind is dict and "value" in value and type(value["value"]) not in (dict, list):
             stated = value.get("unit")
             unit = stated if type(stated) is str else None
-            found.append(place(device, time, quantity(key), value["value"], unit, maker=key))
+            decoded.append(place(device, time, quantity(key), value["value"], unit, maker=key))
         elif kind is list and value and all(type(record) is dict and "timestamp" in record for record in value):
-            found.extend(_history(device, value, table))
+            decoded.extend(_history(device, value, table))
         elif kind is dict or kind is list:
-            found += _nested(device, time, {key: value})
+            decoded += _nested(device, time, {key: value})
         else:
             name, unit = table.get(key) or (quantity(key), None)
-            found.append(place(device, time, name, value, unit, maker=key))
-        if len(found) > MOST_VALUES:
+            decoded.append(place(device, time, name, value, unit, maker=key))
+        if len(decoded) > MOST_VALUES:
             raise too_many()
-    return found or [Ignored(device, "empty-uplink")]
+    return decoded or [Ignored(device, "empty-uplink")]
 
 
 def _nested(device: str, time: Micros | None, tree: Mapping[str, Any]) -> list[Found]:
@@ -207,26 +207,26 @@ def _part_of_position(device: str, time: Micros | None, part: Located, maker: st
 
 
 def _history(device: str, records: list[dict[str, Any]], table: Table) -> list[Found]:
-    found: list[Found] = []
+    decoded: list[Found] = []
     for record in records:
         try:
             time = micros(record["timestamp"])
         except RejectedMessage as error:
-            found.append(Unreadable.of(error, device, values=len(record) - 1))
+            decoded.append(Unreadable.of(error, device, values=len(record) - 1))
             continue
         for key, value in record.items():
             if key != "timestamp":
                 name, unit = table.get(key) or (quantity(key), None)
-                found.append(place(device, time, name, value, unit, maker=key))
-    return found
+                decoded.append(place(device, time, name, value, unit, maker=key))
+    return decoded
 
 
 def without_repeats(values: list[Found], preferred: list[Found]) -> list[Found]:
     """`values` with those ignored that `preferred` says better: "temperature" beside a normalised "air_temperature"."""
-    better = {one.key for one in preferred if isinstance(one, Observed)}
+    better = {part.key for part in preferred if isinstance(part, Observed)}
     result: list[Found] = []
-    for one in values:
-        key = getattr(one, "key", "") or ""
+    for part in values:
+        key = getattr(part, "key", "") or ""
         repeated = key in better or any(name.endswith("_" + key) for name in better)
-        result.append(Ignored(one.device, "normalized", key, getattr(one, "value", None)) if repeated else one)
+        result.append(Ignored(part.device, "normalized", key, getattr(part, "value", None)) if repeated else part)
     return result

@@ -219,9 +219,9 @@ class PushedSource(PilotSource):
         return self.format.sender("", payload).device
 
     def _is(self, named: str, device: str) -> bool:
-        known = None if self._view is None else self._view.device(named)
+        described = None if self._view is None else self._view.device(named)
         own = None if self._view is None else self._view.device(device)
-        return named == device or (known is not None and own is not None and known.id == own.id)
+        return named == device or (described is not None and own is not None and described.id == own.id)
 
 
 def _position_fields(definition: SourceDefinition) -> dict[str, FieldMapping]:

@@ -74,7 +74,7 @@ def propose(captured: Sequence[Captured], received: Micros) -> Proposal | None:
     """
     captured = list(captured)[:_MOST]
     tried = [_try(source, captured, received) for source in _candidates(captured)] if captured else []
-    best = max(tried, key=lambda one: one.score, default=None)
+    best = max(tried, key=lambda proposal: proposal.score, default=None)
     if best is None or best.score <= 0:
         return None
     readings = [reading for explanation in best.explanations for reading in explanation.readings]
@@ -84,7 +84,7 @@ def propose(captured: Sequence[Captured], received: Micros) -> Proposal | None:
 
 
 def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
-    found: dict[str, OpenField] = {}
+    open_fields: dict[str, OpenField] = {}
     words = builtin()
     for explanation in explanations:
         for reading in explanation.readings:
@@ -93,27 +93,29 @@ def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
             key = reading.quantity.removeprefix(UNKNOWN_UNIT)
             lacks = "unit" if reading.quantity.startswith(UNKNOWN_UNIT) else "quantity"
             near = [key] if key in words else words.near(key) or words.near(key.rpartition(".")[2])
-            found.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, near))
+            open_fields.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, near))
         for part in explanation.ignored_parts:
             if part.rule == "text" and part.key and part.value:
-                found.setdefault(part.key, OpenField(part.key, part.value.strip('"')[:40], "words"))
-    return list(found.values())
+                open_fields.setdefault(part.key, OpenField(part.key, part.value.strip('"')[:40], "words"))
+    return list(open_fields.values())
 
 
 def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micros) -> _Tried:
     devices = _devices(source, captured, received)
     listed = [DeviceDefinition(id=name) for name in devices]
     pilot = PilotDefinition(id=_PILOT, title=Text(), question=Text(), devices=listed, sources=[source])
-    own = [Captured(_elsewhere(one.topic), one.payload) for one in captured]
-    explanations = [explain(one.payload, one.topic, received, None, pilot) for one in own]
+    own = [Captured(_elsewhere(captured_message.topic), captured_message.payload) for captured_message in captured]
+    explanations = [
+        explain(captured_message.payload, captured_message.topic, received, None, pilot) for captured_message in own
+    ]
     words = builtin()
     score = 0.0
     for explanation in explanations:
         described = {
             reading.quantity.partition(".")[0] for reading in explanation.readings if reading.quantity in words
         }
-        known = sum(reading.quantity in words for reading in explanation.readings)
-        score += 3.0 * len(described) + 0.2 * known + 0.02 * (len(explanation.readings) - known)
+        described_count = sum(reading.quantity in words for reading in explanation.readings)
+        score += 3.0 * len(described) + 0.2 * described_count + 0.02 * (len(explanation.readings) - described_count)
         score -= sum(5.0 * part.values for part in explanation.rejected)
         score -= sum(1.0 for reading in explanation.readings if _looks_like_no_value(reading.quantity, reading.value))
         score += 0.2 * len(explanation.events)
@@ -157,13 +159,13 @@ def _devices(source: SourceDefinition, captured: Sequence[Captured], received: M
     pilot = PilotDefinition(id=_PILOT, title=Text(), question=Text(), devices=[], sources=[source])
     router.use(IngestView.of(1, [pilot], []))
     names: dict[str, None] = {}
-    for one in captured:
-        topic = _elsewhere(one.topic)
+    for captured_message in captured:
+        topic = _elsewhere(captured_message.topic)
         route = router.route(topic)
         if route is None or route.decode is None:
             continue
         try:
-            findings = route.decode(Message(topic, one.payload, received, 1), route.device)
+            findings = route.decode(Message(topic, captured_message.payload, received, 1), route.device)
         except RejectedMessage:
             continue
         names |= dict.fromkeys(finding.device for finding in findings if finding.device)
@@ -175,7 +177,7 @@ def _devices(source: SourceDefinition, captured: Sequence[Captured], received: M
 
 
 def _candidates(captured: Sequence[Captured]) -> Iterator[SourceDefinition]:
-    topics = [_elsewhere(one.topic) for one in captured]
+    topics = [_elsewhere(captured_message.topic) for captured_message in captured]
     pattern = _pattern(topics)
     below = pattern.startswith("pilots/")
     rule = DeviceRule(level=3) if below else None
@@ -186,7 +188,7 @@ def _candidates(captured: Sequence[Captured]) -> Iterator[SourceDefinition]:
             yield SourceDefinition(form.topic, form.name)
         elif form.told_by_payload:
             yield SourceDefinition(pattern, form.name, rule)
-    documents = [_document(one.payload) for one in captured]
+    documents = [_document(captured_message.payload) for captured_message in captured]
     yield from _of_json(pattern, topics, documents, rule)
 
 
@@ -232,7 +234,7 @@ def _document(payload: bytes) -> Any:
 def _of_json(
     pattern: str, topics: Sequence[str], documents: Sequence[Any], rule: DeviceRule | None
 ) -> Iterator[SourceDefinition]:
-    first = next((one for one in documents if type(one) in (dict, list)), documents[0])
+    first = next((document for document in documents if type(document) in (dict, list)), documents[0])
     if type(first) not in (dict, list):
         yield from _plain(pattern if len(set(topics)) > 1 else topics[0], topics)
         return

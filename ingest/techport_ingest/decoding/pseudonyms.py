@@ -60,19 +60,19 @@ class Rule(msgspec.Struct, frozen=True):
 
     def is_identifier(self, path: Sequence[str]) -> bool:
         """Whether a value at this path is one, or is inside of one."""
-        for wanted in self.paths:
-            if wanted[-1] == "*":
+        for named_path in self.paths:
+            if named_path[-1] == "*":
                 continue
-            if wanted[0] in path if len(wanted) == 1 else tuple(path[: len(wanted)]) == wanted:
+            if named_path[0] in path if len(named_path) == 1 else tuple(path[: len(named_path)]) == named_path:
                 return True
         return False
 
     def keys_are_identifiers(self, path: Sequence[str]) -> bool:
         """Whether the keys of the object at this path are identifiers: `probes.*`."""
-        for wanted in self.paths:
-            if wanted[-1] != "*":
+        for named_path in self.paths:
+            if named_path[-1] != "*":
                 continue
-            of = wanted[:-1]
+            of = named_path[:-1]
             if (len(of) == 1 and path and path[-1] == of[0]) or tuple(path) == of:
                 return True
         return False

@@ -122,9 +122,9 @@ _NUMBERED = re.compile(r"([a-z][a-z0-9_.]*?[a-z])[_-](\d{1,3})")
 def quantity(key: str) -> str:
     """The vocabulary's name for a maker's key, or the key itself. "temperature_3" is channel 3: "air_temperature.3"."""
     lower = key.lower()
-    known = QUANTITIES.get(lower)
-    if known is not None:
-        return known
+    name_in_vocabulary = QUANTITIES.get(lower)
+    if name_in_vocabulary is not None:
+        return name_in_vocabulary
     numbered = _NUMBERED.fullmatch(lower)
     if numbered is not None:
         base = QUANTITIES.get(numbered[1], numbered[1])

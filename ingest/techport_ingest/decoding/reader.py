@@ -254,11 +254,11 @@ def _of_another(
     other = route.next
     while other is not None:
         try:
-            theirs = decode(message, other)
+            decoded = decode(message, other)
         except RejectedMessage:
-            theirs = []
-        if _knows(snapshot, other.pilot, theirs):
-            return other, theirs
+            decoded = []
+        if _knows(snapshot, other.pilot, decoded):
+            return other, decoded
         other = other.next
     return route, items
 

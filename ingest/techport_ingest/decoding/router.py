@@ -94,8 +94,16 @@ class Router:
     @property
     def described(self) -> frozenset[str]:
         """Those of the topics where retained messages say what the others mean."""
-        speaking = [one.definition.topic for one in self._sources.values() if one.format.self_described]
-        return frozenset(topic for topic in self.topics if any(topic == one or covers(topic, one) for one in speaking))
+        speaking = [
+            described_topic.definition.topic
+            for described_topic in self._sources.values()
+            if described_topic.format.self_described
+        ]
+        return frozenset(
+            topic
+            for topic in self.topics
+            if any(topic == described_topic or covers(topic, described_topic) for described_topic in speaking)
+        )
 
     def route(self, topic: str) -> Route | None:
         """The route of a topic, or None for a topic that nobody described."""

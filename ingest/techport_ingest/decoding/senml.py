@@ -76,8 +76,8 @@ def read_pack(pack: object, received: Micros, device: str) -> list[Found]:
     Raises RejectedMessage.
     """
     unreadable: list[Found] = []
-    found = _values(_resolved(pack, received / 1e6, device, unreadable), device)
-    return found + unreadable
+    decoded = _values(_resolved(pack, received / 1e6, device, unreadable), device)
+    return decoded + unreadable
 
 
 def resolve(pack: object, now: float) -> list[Resolved]:
@@ -104,8 +104,8 @@ def _resolved(pack: object, now: float, device: str, unreadable: list[Found] | N
             base.update((field, record[field]) for field in _BASE if field in record)
             if base.get("bver", VERSION) > VERSION:
                 raise RejectedMessage("senml-version", given=f"{base['bver']!s:.20}", newest=VERSION)
-            if one := _resolve(record, base, now):
-                resolved.append(one)
+            if resolved_record := _resolve(record, base, now):
+                resolved.append(resolved_record)
         except RejectedMessage as error:
             if unreadable is None or (type(record) is dict and not record.keys().isdisjoint(_BASE)):
                 raise
@@ -171,7 +171,7 @@ _TYPES: MappingProxyType[str, Callable[[object], bool]] = MappingProxyType(
 
 
 def _values(records: list[Resolved], device: str) -> list[Found]:
-    found: list[Found] = []
+    decoded: list[Found] = []
     for record in records:
         named, key = split_name(record)
         owner = named or device
@@ -179,17 +179,17 @@ def _values(records: list[Resolved], device: str) -> list[Found]:
         value = record.v
         if record.kind in ("vs", "vd"):
             if record.kind == "vs":
-                found.append(text_value(owner, time, key, str(value), record.u, record.own or record.n))
+                decoded.append(text_value(owner, time, key, str(value), record.u, record.own or record.n))
             else:
-                found.append(Ignored(owner, "data", key))
+                decoded.append(Ignored(owner, "data", key))
         elif value is not None:
             boolean = type(value) is bool
             number = float(value) if boolean else value  # type: ignore[arg-type]
             unit = None if boolean else record.u  # a base unit is not meant for these
-            found.append(Observed(owner, time, key, number, unit, maker=record.own or record.n))
+            decoded.append(Observed(owner, time, key, number, unit, maker=record.own or record.n))
         if record.s is not None:
-            found.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
-    return found
+            decoded.append(Observed(owner, time, f"{key}.sum", record.s, f"{record.u}.s" if record.u else None))
+    return decoded
 
 
 def split_name(record: Resolved) -> tuple[str, str]:

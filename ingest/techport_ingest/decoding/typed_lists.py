@@ -142,5 +142,5 @@ def _quantity(kind: str) -> str:
     """The key of what a record calls itself: "Wind Direction Sensor" is wind_from_direction."""
     plain = _BESIDE_A_QUANTITY.sub("", kind.lower())
     name = _NOT_IN_NAMES.sub("_", plain).strip("_")
-    known = quantity(name)
-    return known if name else quantity(kind)
+    of_name = quantity(name)
+    return of_name if name else quantity(kind)

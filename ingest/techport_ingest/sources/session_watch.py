@@ -44,10 +44,10 @@ class SessionWatch:
             return False
         return True
 
-    def _alarm(self, kind: str, what: str) -> None:
+    def _alarm(self, kind: str, event: str) -> None:
         self._losses.labels(kind).inc()
         log.error(
-            f"{what}: acknowledged messages may be missing",
+            f"{event}: acknowledged messages may be missing",
             worker=self._worker,
             broker=self._broker,
             remedy="see docs/operations.md, Sessions; `techport audit` fails until the loss is accepted",

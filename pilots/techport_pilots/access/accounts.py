@@ -344,8 +344,8 @@ class Accounts:
         """Give a person or an organisation a role in a pilot, in place of the one they were given before. Raises
         AccountError when the holder is not there."""
         with self._database.writing() as transaction:
-            there = find_user(transaction, holder) if holder_kind == "user" else _organisation(transaction, holder)
-            if there is None:
+            account = find_user(transaction, holder) if holder_kind == "user" else _organisation(transaction, holder)
+            if account is None:
                 raise AccountError(Message(f"account.unknown-{holder_kind}"))
             grant_role(transaction, pilot, holder_kind, holder, role, who)
 

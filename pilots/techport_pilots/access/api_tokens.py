@@ -64,8 +64,8 @@ class ApiTokens:
         """
         unknown = sorted(set(actions) - set(ACTIONS))
         if unknown or not actions or (pilots is not None and not pilots):
-            what = {"unknown": ", ".join(unknown)[:80], "actions": ", ".join(ACTIONS)}
-            raise AccountError(Message("account.bad-scope", what))
+            params = {"unknown": ", ".join(unknown)[:80], "actions": ", ".join(ACTIONS)}
+            raise AccountError(Message("account.bad-scope", params))
         if not 0 < lasts <= LONGEST:
             raise AccountError(Message("account.bad-lifetime", {"days": LONGEST // DAY}))
         prefix = f"tp_{secrets.token_hex(4)}"

@@ -319,8 +319,8 @@ class AuditQueue:
         with self._lock:
             if len(self._alike) >= MOST_WAITING:  # somebody goes through everything: count it, not each
                 entry = msgspec.structs.replace(entry, about="")
-            what = entry.action if entry.kind == "refused" else entry.what
-            key = (entry.kind, entry.who, what, entry.pilot, entry.about)
+            subject = entry.action if entry.kind == "refused" else entry.what
+            key = (entry.kind, entry.who, subject, entry.pilot, entry.about)
             repeats = self._alike.get(key)
             if repeats is None:
                 self._waiting.append(entry)
@@ -336,8 +336,12 @@ class AuditQueue:
             moment = now()
             with self._lock:
                 due, self._waiting = self._waiting, []
-                over = [key for key, one in self._alike.items() if all_of_it or one.at <= moment - _window(one.kind)]
-                counted = [one for one in map(self._alike.pop, over) if one.times]
+                over = [
+                    key
+                    for key, repeated in self._alike.items()
+                    if all_of_it or repeated.at <= moment - _window(repeated.kind)
+                ]
+                counted = [repeated for repeated in map(self._alike.pop, over) if repeated.times]
             try:
                 write(self._database, [*due, *counted])
             except RegistryUnavailable:

@@ -142,10 +142,10 @@ class Invitations:
         """Give a person who has an account what the invitation is to. Raises AccountError when it is not good, or for
         somebody else's address."""
         with self._database.writing() as transaction:
-            found = find_user(transaction, user)
-            if found is None:
+            account = find_user(transaction, user)
+            if account is None:
                 raise AccountError(Message("account.unknown-user"))
-            return accept_invitation(transaction, token, found)
+            return accept_invitation(transaction, token, account)
 
     def accept_as_new(self, token: str, email: str, name: str, password: str) -> User:
         """Make an account with this password and accept. Raises AccountError, WeakPassword; nothing is used up then."""

@@ -286,9 +286,9 @@ def checked_terms(terms: ShareTerms) -> ShareTerms:
 def check_names(pilot: PilotDefinition, terms: ShareTerms) -> None:
     """Raises AccountError for devices and quantities that the definition does not name, and for values of people that
     are finer than a quarter of an hour."""
-    known = {device.id for device in pilot.devices}
+    device_ids = {device.id for device in pilot.devices}
     for device in terms.devices or ():
-        if device not in known:
+        if device not in device_ids:
             raise AccountError(Message("share.unknown-device", {"name": device[:80]}))
     measured = {
         stream.quantity

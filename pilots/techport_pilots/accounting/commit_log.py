@@ -82,12 +82,12 @@ class CommitLog:
         with self._database.reading() as transaction:
             rows = transaction.execute(_COVERING, window)
             lines = [line for line in rows if line.marks is None or mark in _read(line.marks)]
-        found = []
+        arrivals = []
         for time in sorted(set(received)):
             covering = [line for line in lines if line.first // _MS * _MS <= time <= line.last]
             workers = list(dict.fromkeys(line.worker for line in covering))
-            found.append(Arrival(time, workers, covering[-1].visible if covering else None))
-        return found
+            arrivals.append(Arrival(time, workers, covering[-1].visible if covering else None))
+        return arrivals
 
 
 def forget_devices(transaction: Transaction, devices: Collection[tuple[str, str]]) -> None:

@@ -94,8 +94,8 @@ def settle(transaction: Transaction, worker: str, values: Mapping[Place, float])
     for place, rows in groups.items():
         last = rows[-1]
         where = dict(zip(("pilot", "device", "quantity", "time"), place, strict=True))
-        came = values.get(place) == last.value != rows[0].replaced  # equal to both: nobody can tell
-        if came and transaction.execute(_BOOKED, {**where, "value": last.value}).first() is None:
+        was_stored = values.get(place) == last.value != rows[0].replaced  # equal to both: nobody can tell
+        if was_stored and transaction.execute(_BOOKED, {**where, "value": last.value}).first() is None:
             day = DeviceDay(last.pilot, last.device, day_of(last.time))
             replaced[day] = replaced.get(day, 0) + len(rows)
             transaction.execute(_BOOK, [{"id": row.id} for row in rows])

@@ -151,7 +151,7 @@ def withdraw(transaction: Transaction, reread: Sequence[int], ledger: dict[Devic
 
     Raises ReplayTaken when one is gone.
     """
-    came = [msgspec.structs.replace(tally) for tally in ledger.values()]
+    outcomes = [msgspec.structs.replace(tally) for tally in ledger.values()]
     numbers = set()
     query = "SELECT pilot, device, received, parts, replay_requested FROM ignored_messages WHERE id = :id"
     for entry in reread:
@@ -170,7 +170,7 @@ def withdraw(transaction: Transaction, reread: Sequence[int], ledger: dict[Devic
             transaction.execute(_LESS_VALUES, {**owner, "rule": name(rule), "key": name(key), "parts": parts})
         transaction.execute(_NO_VALUES, owner)
     for number in numbers - {None}:
-        replays.note(transaction, number, came)
+        replays.note(transaction, number, outcomes)
 
 
 def _value_row(value: IgnoredValue) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def withdraw(transaction: Transaction, replayed: Sequence[int], ledger: dict[Dev
     them. Raises ReplayTaken when one is gone.
     """
     numbers = set()
-    came = [msgspec.structs.replace(tally) for tally in ledger.values()]
+    outcomes = [msgspec.structs.replace(tally) for tally in ledger.values()]
     for entry in replayed:
         row = transaction.execute(_DAY_OF, {"id": entry}).first()
         if row is None:
@@ -63,21 +63,21 @@ def withdraw(transaction: Transaction, replayed: Sequence[int], ledger: dict[Dev
         tally.received -= row.value_count
         tally.quarantined -= row.value_count
     for number in numbers - {None}:  # one: a worker takes entries of one request at a time
-        replays.note(transaction, number, came)
+        replays.note(transaction, number, outcomes)
 
 
 def admit(transaction: Transaction, quarantined: Sequence[QuarantineEntry], ledger: dict[DeviceDay, Tally]) -> None:
     """Insert what is new; a redelivered entry that is there moves in `ledger` from quarantined to duplicates."""
     rows = []
-    here: set[bytes] = set()
+    in_batch: set[bytes] = set()
     for entry in quarantined:
         print_of = digest(entry)
-        if entry.redelivered and (print_of in here or transaction.execute(_KNOWN, {"digest": print_of}).first()):
+        if entry.redelivered and (print_of in in_batch or transaction.execute(_KNOWN, {"digest": print_of}).first()):
             tally = ledger.setdefault(DeviceDay(**key(entry.device_day)), Tally())
             tally.quarantined -= entry.values
             tally.duplicates += entry.values
             continue
-        here.add(print_of)
+        in_batch.add(print_of)
         rows.append(_entry_row(entry, print_of))
     if rows:
         transaction.execute(_INSERT, rows)
@@ -393,13 +393,13 @@ class Ledger:
 
     def open_intents(self) -> dict[DeviceDay, list[str]]:
         """Device-days that a batch is open for now, or was when its worker died, and the workers it belongs to."""
-        found: dict[DeviceDay, list[str]] = {}
+        workers: dict[DeviceDay, list[str]] = {}
         with self._database.reading() as transaction:
             for pilot, device, day, worker in transaction.execute(
                 "SELECT DISTINCT pilot, device, day, worker FROM intents ORDER BY pilot, device, day, worker"
             ):
-                found.setdefault(DeviceDay(pilot, device, day), []).append(worker)
-        return found
+                workers.setdefault(DeviceDay(pilot, device, day), []).append(worker)
+        return workers
 
     def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], quarantined: Sequence[QuarantineEntry]) -> str:
         """A name for this closing: the same again when it repeats one whose answer was lost on the way."""

@@ -104,7 +104,7 @@ class MessageTap:
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    rejected = [msgspec.structs.replace(one, rejection=one.rejection.kept()) for one in outcome.rejected]
+    rejected = [msgspec.structs.replace(part, rejection=part.rejection.kept()) for part in outcome.rejected]
     return msgspec.structs.replace(outcome, rejected=rejected)
 
 

@@ -175,7 +175,7 @@ class Quarantine:
         with self._database.reading() as transaction:
             rows = transaction.execute(query, {**parameters, "limit": limit}).all()
             newest = transaction.execute(f"{_SELECT} WHERE id IN :ids", {"ids": tuple(row[-1] for row in rows)})
-            found = {entry.id: entry for entry in map(_entry, newest)}
+            entries_by_id = {entry.id: entry for entry in map(_entry, newest)}
         return [
             QuarantineGroup(
                 device=device,
@@ -185,10 +185,10 @@ class Quarantine:
                 values=int(values),
                 first=first,
                 waiting=waiting,
-                newest=found[last],
+                newest=entries_by_id[last],
             )
             for device, reason, field, entries, values, first, waiting, last in rows
-            if last in found  # not taken meanwhile
+            if last in entries_by_id  # not taken meanwhile
         ]
 
     def discard(self, where: QuarantineFilter) -> int:

@@ -71,8 +71,8 @@ def trace(
     Raises UnknownPilot, RegistryUnavailable, StoreUnavailable.
     """
     view = registry.snapshot().pilot(registry.pilot(pilot).id)
-    known = None if view is None else view.device(device)
-    device = device if known is None else known.id
+    described = None if view is None else view.device(device)
+    device = device if described is None else described.id
     start, end, day = time - window, time + window + 1, day_of(time)
     select = Selection(pilots=(pilot,), devices=(device,))
     with contextlib.closing(store.read(Query(select=select, start=start, end=end, limit=_MOST))) as reader:
@@ -89,7 +89,7 @@ def trace(
     answer = Trace(
         pilot=pilot,
         device=device,
-        known=known is not None,
+        known=described is not None,
         start=start,
         end=end,
         stored=rows,

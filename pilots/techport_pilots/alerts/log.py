@@ -190,13 +190,13 @@ class AlertLog:
         current = {condition.key: condition for condition in conditions}
         with self._database.writing() as transaction:
             alerts = [_alert(row) for row in transaction.execute(_OPEN).mappings()]
-            known = {alert.condition.key: alert for alert in alerts}
+            open_alerts = {alert.condition.key: alert for alert in alerts}
             began, recovered = [], []
-            for key in sorted(current.keys() - known.keys()):  # in one order: nobody waits for who waits for them
+            for key in sorted(current.keys() - open_alerts.keys()):  # in one order: nobody waits for who waits for them
                 row = {**_row(current[key]), "at": at}
                 if transaction.execute(_BEGIN, row).rowcount == 1:
                     began.append(current[key])
-            for key, alert in sorted(known.items()):
+            for key, alert in sorted(open_alerts.items()):
                 if key in current:
                     transaction.execute(_SEEN, {"at": at, "params": _row(current[key])["params"], "id": alert.id})
                 elif (
@@ -244,10 +244,10 @@ class AlertLog:
 
     def remove_recipient(self, pilot: str, recipient: int) -> bool:
         with self._database.writing() as transaction:
-            gone = transaction.execute(
+            deleted = transaction.execute(
                 "DELETE FROM alert_recipients WHERE pilot = :pilot AND id = :id", {"pilot": pilot, "id": recipient}
             )
-            return gone.rowcount == 1
+            return deleted.rowcount == 1
 
     def silences(self, pilot: str) -> list[Silence]:
         """Of one pilot, those that are over left out."""
@@ -284,10 +284,10 @@ class AlertLog:
 
     def remove_silence(self, pilot: str, silence: int) -> bool:
         with self._database.writing() as transaction:
-            gone = transaction.execute(
+            deleted = transaction.execute(
                 "DELETE FROM alert_silences WHERE pilot = :pilot AND id = :id", {"pilot": pilot, "id": silence}
             )
-            return gone.rowcount == 1
+            return deleted.rowcount == 1
 
     # -- the weekly summary ----------------------------------------------------------------------------------------
 
@@ -297,19 +297,19 @@ class AlertLog:
         `compose` gives subject and text in a language; it may take its time, nobody waits for the registry meanwhile.
         Gives the number of messages.
         """
-        this = {"pilot": pilot, "week": week}
+        row = {"pilot": pilot, "week": week}
         with self._database.reading() as transaction:
-            if transaction.execute("SELECT 1 FROM alert_weeks WHERE pilot = :pilot AND week = :week", this).first():
+            if transaction.execute("SELECT 1 FROM alert_weeks WHERE pilot = :pilot AND week = :week", row).first():
                 return 0
             recipients = [person for person in _recipients(transaction, [pilot, PLATFORM]) if person.weekly]
         texts = {language: compose(Language(language)) for language in {person.language for person in recipients}}
         with self._database.writing() as transaction:
             first = transaction.execute(
-                "INSERT INTO alert_weeks (pilot, week) VALUES (:pilot, :week) ON CONFLICT DO NOTHING", this
+                "INSERT INTO alert_weeks (pilot, week) VALUES (:pilot, :week) ON CONFLICT DO NOTHING", row
             )
             if first.rowcount != 1:
                 return 0
-            transaction.execute("DELETE FROM alert_weeks WHERE pilot = :pilot AND week < :week", this)
+            transaction.execute("DELETE FROM alert_weeks WHERE pilot = :pilot AND week < :week", row)
             for recipient in recipients:
                 add_mail(transaction, "weekly", recipient.address, *texts[recipient.language], pilot)
         return len(recipients)

@@ -306,8 +306,8 @@ def _own_quantities(pilot: PilotDefinition) -> Checks:
             example = slug(quantity.name, "_")
             yield misfit((*path, "name"), "bad-quantity-name", given=quantity.name, example=example)
         if quantity.name in builtin():
-            known = builtin().lookup(quantity.name)
-            unit = known.unit if known else ""
+            builtin_quantity = builtin().lookup(quantity.name)
+            unit = builtin_quantity.unit if builtin_quantity else ""
             yield misfit((*path, "name"), "quantity-in-vocabulary", quantity=quantity.name, unit=unit)
         yield from _not_blank(quantity.title, (*path, "title"))
         yield from _unit(quantity, path)

@@ -71,9 +71,9 @@ def moves_of(pilot: PilotDefinition) -> dict[tuple[str, str], list[Micros]]:
 def excluded_windows(pilot: PilotDefinition, stream: Stream) -> list[tuple[Micros, Micros]]:
     """The exclusions of a definition that concern a stream, µs."""
     return [
-        (micros_of(one.start, pilot.timezone), micros_of(one.end, pilot.timezone))
-        for one in pilot.exclusions
-        if one.device in (None, stream.device) and one.quantity in (None, stream.quantity)
+        (micros_of(exclusion.start, pilot.timezone), micros_of(exclusion.end, pilot.timezone))
+        for exclusion in pilot.exclusions
+        if exclusion.device in (None, stream.device) and exclusion.quantity in (None, stream.quantity)
     ]
 
 
@@ -85,10 +85,10 @@ def windows_of_change(before: PilotDefinition, after: PilotDefinition) -> Iterat
     old, new = (_all_moves(pilot) for pilot in (before, after))
     if moved := old ^ new:
         yield min(time for _, time in moved), None
-    changed = [one for one in before.exclusions if one not in after.exclusions]
-    changed += [one for one in after.exclusions if one not in before.exclusions]
-    for one in changed:
-        yield micros_of(one.start, after.timezone), micros_of(one.end, after.timezone)
+    changed = [exclusion for exclusion in before.exclusions if exclusion not in after.exclusions]
+    changed += [exclusion for exclusion in after.exclusions if exclusion not in before.exclusions]
+    for exclusion in changed:
+        yield micros_of(exclusion.start, after.timezone), micros_of(exclusion.end, after.timezone)
 
 
 def _all_moves(pilot: PilotDefinition) -> set[tuple[tuple[str, str], Micros]]:

@@ -46,29 +46,29 @@ def check_neighbours(
     if not pilot.sources:
         return []
     names = _names(pilot)
-    found: dict[tuple[Path, str], Misfit] = {}
+    misfits: dict[tuple[Path, str], Misfit] = {}
     for other in others:
         if other.id == pilot.id:
             continue
-        theirs = _names(other)
+        other_names = _names(other)
         old = set() if before is None else set(_taken(before, other))
         for name, topic in _taken(pilot, other):
             if (name, topic) in old:
                 continue
             path = names[name] if name in names else ("sources", _index(pilot, topic))
-            shown = name if name in theirs and name in names else topic
+            shown = name if name in other_names and name in names else topic
             if may_see(other.id):
                 wrong = misfit(path, "taken-by-pilot", given=shown, pilot=other.id)
             else:
                 wrong = misfit(path, "taken", given=shown)
-            found.setdefault((path, shown), wrong)
-    return list(found.values())
+            misfits.setdefault((path, shown), wrong)
+    return list(misfits.values())
 
 
 def _taken(pilot: PilotDefinition, other: PilotDefinition) -> list[tuple[str, str]]:
     """Name and topic of what both would read: a shared name, or "" where a source takes every message."""
-    names, theirs = _names(pilot), _names(other)
-    shared = sorted(names.keys() & theirs.keys())
+    names, other_names = _names(pilot), _names(other)
+    shared = sorted(names.keys() & other_names.keys())
     taken = []
     for source in pilot.sources:
         for their_source in other.sources:
@@ -80,11 +80,11 @@ def _taken(pilot: PilotDefinition, other: PilotDefinition) -> list[tuple[str, st
     return taken
 
 
-def _share_topics(one: SourceDefinition, other: SourceDefinition) -> bool:
+def _share_topics(source: SourceDefinition, other: SourceDefinition) -> bool:
     """Whether some topic is of both. What is below pilots/ is of the pilot that the topic names."""
-    if one.topic.startswith("pilots/") or other.topic.startswith("pilots/"):
+    if source.topic.startswith("pilots/") or other.topic.startswith("pilots/"):
         return False
-    return overlap(one.topic, other.topic)
+    return overlap(source.topic, other.topic)
 
 
 def _takes_all(source: SourceDefinition) -> bool:

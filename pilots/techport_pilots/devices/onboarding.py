@@ -96,8 +96,8 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
     May raise RegistryUnavailable.
     """
     with database.reading() as transaction:
-        found = transaction.execute(_PER_DEVICE, {"pilot": pilot, "reason": UNKNOWN_DEVICE}).all()
-        newest = transaction.execute(_MESSAGES, {"ids": tuple(row[4] for row in found)})
+        rows = transaction.execute(_PER_DEVICE, {"pilot": pilot, "reason": UNKNOWN_DEVICE}).all()
+        newest = transaction.execute(_MESSAGES, {"ids": tuple(row[4] for row in rows)})
         last = {row.id: row for row in newest}
     listed = [
         UnknownDevice(
@@ -111,7 +111,7 @@ def unknown_devices(database: Database, pilot: str) -> list[UnknownDevice]:
             payload=last[number].payload,
             **_about(last[number].format, last[number].topic, last[number].payload),
         )
-        for device, count, first, latest, number in found
+        for device, count, first, latest, number in rows
     ]
     return sorted(listed, key=lambda device: -device.last)
 
@@ -141,15 +141,15 @@ def provision_device(
     """
     definition = registry.pilot(pilot)
     view = registry.snapshot().pilot(pilot)
-    known = None if view is None else view.device(new_device.id)
-    wanted = _with_source(definition, new_device.format)
-    if known is None:
-        wanted = msgspec.structs.replace(wanted, devices=[*wanted.devices, _described(new_device)])
-    version = None if wanted is definition else change(registry, wanted, who, f"added {new_device.id}", may_see)
-    device = known.id if known else new_device.id
+    described = None if view is None else view.device(new_device.id)
+    changed = _with_source(definition, new_device.format)
+    if described is None:
+        changed = msgspec.structs.replace(changed, devices=[*changed.devices, _described(new_device)])
+    version = None if changed is definition else change(registry, changed, who, f"added {new_device.id}", may_see)
+    device = described.id if described else new_device.id
     MessageTap(registry.database).watch(pilot, device, WATCHED_FOR)
     issued = Credentials(registry.database).issue(pilot, device, who)
-    listed = next((one for one in wanted.devices if one.id == device), None)
+    listed = next((candidate for candidate in changed.devices if candidate.id == device), None)
     quantities = new_device.quantities or [stream.quantity for stream in listed.streams] if listed else ()
     return ProvisionedDevice(
         device=device,
@@ -169,8 +169,8 @@ def provision_devices(
     Raises UnknownPilot, DefinitionError, WrongState.
     """
     definition = registry.pilot(pilot)
-    known = {device.id for device in definition.devices}
-    new = [device for device in devices if device.id not in known]
+    described_ids = {device.id for device in definition.devices}
+    new = [device for device in devices if device.id not in described_ids]
     if new:
         changed = msgspec.structs.replace(definition, devices=[*definition.devices, *new])
         change(registry, changed, who, f"added {', '.join(device.id for device in new)}"[:500], may_see)
@@ -214,20 +214,22 @@ def claim(
     DefinitionError, WrongState.
     """
     definition = registry.pilot(pilot)
-    wanted = device or as_id(name)
+    device_id = device or as_id(name)
     devices = list(definition.devices)
-    known = next((index for index, one in enumerate(devices) if one.id == wanted), None)
-    alias = [name] if comparable_name(name) != comparable_name(wanted) else []
-    if known is None:
-        devices.append(DeviceDefinition(id=wanted, aliases=alias))
+    index_of_device = next((index for index, candidate in enumerate(devices) if candidate.id == device_id), None)
+    alias = [name] if comparable_name(name) != comparable_name(device_id) else []
+    if index_of_device is None:
+        devices.append(DeviceDefinition(id=device_id, aliases=alias))
     else:
-        devices[known] = msgspec.structs.replace(devices[known], aliases=[*devices[known].aliases, *alias])
+        devices[index_of_device] = msgspec.structs.replace(
+            devices[index_of_device], aliases=[*devices[index_of_device].aliases, *alias]
+        )
     changed = msgspec.structs.replace(definition, devices=devices)
     version = change(registry, changed, who, f"claimed {name}", may_see)
     replay = Quarantine(registry.database).request_replay(
         QuarantineFilter(pilot=pilot, device=name, reason=UNKNOWN_DEVICE), who
     )
-    return Claimed(wanted, version, replay.entries, replay.id)
+    return Claimed(device_id, version, replay.entries, replay.id)
 
 
 def change(registry: Registry, definition: PilotDefinition, who: str, why: str, may_see: MaySee = nobody) -> int:

@@ -46,8 +46,8 @@ class Proposal(msgspec.Struct, frozen=True):
         for field in self.open:
             guess = field.near[0] if field.near else "..."
             words = {"quantity": f"{{quantity: {guess}, unit: ...}}", "unit": f"{{quantity: {guess}, unit: ...}}"}
-            wanted = words.get(field.lacks, f"{{quantity: ..., words: {{{field.value}: 1}}}}")
-            lines.append(f"    #   {field.key}: {wanted}    # {field.lacks} unknown; sent: {field.value}")
+            needed = words.get(field.lacks, f"{{quantity: ..., words: {{{field.value}: 1}}}}")
+            lines.append(f"    #   {field.key}: {needed}    # {field.lacks} unknown; sent: {field.value}")
         return "\n".join(lines) + "\n"
 
 

@@ -52,8 +52,10 @@ def map_field(definition: PilotDefinition, entry: OfTopic, key: str, mapping: Fi
 
     def mapped(source: SourceDefinition) -> SourceDefinition:
         keys = _keys(source, key)
-        kept = [ignored for ignored in source.ignore if ignored not in keys]
-        return msgspec.structs.replace(source, fields={**source.fields, **dict.fromkeys(keys, mapping)}, ignore=kept)
+        still_ignored = [ignored for ignored in source.ignore if ignored not in keys]
+        return msgspec.structs.replace(
+            source, fields={**source.fields, **dict.fromkeys(keys, mapping)}, ignore=still_ignored
+        )
 
     return _with_source(definition, entry, mapped)
 
@@ -75,17 +77,17 @@ def with_range(definition: PilotDefinition, device: str, quantity: str, low: flo
     Raises DefinitionError for a device that it does not have.
     """
 
-    def widened(one: DeviceDefinition) -> DeviceDefinition:
-        if one.id != device:
-            return one
-        listed = {stream.quantity: stream for stream in one.streams}
+    def widened(candidate: DeviceDefinition) -> DeviceDefinition:
+        if candidate.id != device:
+            return candidate
+        listed = {stream.quantity: stream for stream in candidate.streams}
         stream = listed.get(quantity, StreamDefinition(quantity=quantity))
         listed[quantity] = msgspec.structs.replace(stream, range=(low, high))
-        return msgspec.structs.replace(one, streams=list(listed.values()))
+        return msgspec.structs.replace(candidate, streams=list(listed.values()))
 
-    if all(one.id != device for one in definition.devices):
+    if all(candidate.id != device for candidate in definition.devices):
         raise _not_here(misfit(("devices",), "no-device-to-change", device=device))
-    return msgspec.structs.replace(definition, devices=[widened(one) for one in definition.devices])
+    return msgspec.structs.replace(definition, devices=[widened(candidate) for candidate in definition.devices])
 
 
 def update_definition(

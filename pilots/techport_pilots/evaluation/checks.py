@@ -339,16 +339,16 @@ def placebo_effects(days: ComparedDays) -> Floats:
     effects = []
     for end in range(len(level), before + after - 1, -_STEP):
         window = level[end - before - after : end]
-        there = np.isfinite(window)
-        if min(there[:before].mean(), there[before:].mean()) < 0.75:
+        present = np.isfinite(window)
+        if min(present[:before].mean(), present[before:].mean()) < 0.75:
             continue
-        position = np.arange(len(window))[there]
+        position = np.arange(len(window))[present]
         weekday = np.eye(7)[(position + end) % 7]
         columns = [column for column in weekday.T[1:] if column.any()]
         if _knows_a_year(days):
             columns += [*season_columns(position + first - len(level) + end - before - after).T]
         design = np.column_stack([np.ones(len(position)), position >= before, *columns])
-        solution, *_ = np.linalg.lstsq(design, window[there], rcond=None)
+        solution, *_ = np.linalg.lstsq(design, window[present], rcond=None)
         effects.append(float(solution[1]))
     return np.array(effects)
 
@@ -377,14 +377,14 @@ def _same_weeks(days: ComparedDays, years: int) -> Fit | None:
     then = days.day - years * _YEAR
     index = pd.DatetimeIndex(then.astype("datetime64[D]").astype("datetime64[s]"))
     level = np.asarray(days.earlier.reindex(index), np.float64)
-    there = np.isfinite(level)
-    if min(there[days.side == side].mean() for side in (0, 1)) < 0.75:
+    present = np.isfinite(level)
+    if min(present[days.side == side].mean() for side in (0, 1)) < 0.75:
         return None
-    weekday = np.eye(7)[then[there] % 7]
+    weekday = np.eye(7)[then[present] % 7]
     columns = [column for column in weekday.T[1:] if column.any()]
-    design = np.column_stack([np.ones(there.sum()), days.side[there], *columns])
+    design = np.column_stack([np.ones(present.sum()), days.side[present], *columns])
     try:
-        return fit(level[there], design, then[there], days.side[there], 1)
+        return fit(level[present], design, then[present], days.side[present], 1)
     except NoInterval:
         return None
 
@@ -426,16 +426,16 @@ def _drift(days: ComparedDays, estimate: Fit) -> Check | None:
     for name in table.columns:
         others = table.drop(columns=name).mean(axis=1)
         own = (table[name] - others).to_numpy()
-        there = np.isfinite(own) & np.isfinite(others.to_numpy())
-        if min((there & (days.side == side)).sum() for side in (0, 1)) < 10:
+        present = np.isfinite(own) & np.isfinite(others.to_numpy())
+        if min((present & (days.side == side)).sum() for side in (0, 1)) < 10:
             continue
         try:
-            step = fit(own[there], days.design[there], days.day[there], days.group[there], 1)
+            step = fit(own[present], days.design[present], days.day[present], days.group[present], 1)
             without = fit(
-                _less_control(days, others.to_numpy())[there],
-                days.design[there],
-                days.day[there],
-                days.group[there],
+                _less_control(days, others.to_numpy())[present],
+                days.design[present],
+                days.day[present],
+                days.group[present],
                 1,
             )
         except NoInterval:
@@ -537,11 +537,11 @@ def chosen_days(level_before: Floats, columns: NDArray[np.float64], exposed: NDA
         It disagrees where exposed days had other levels before than days like them: what follows is then also the
         return to the ordinary level.
     """
-    there = np.isfinite(level_before)
-    design = np.column_stack([np.ones(there.sum()), exposed[there], columns[there]])
+    present = np.isfinite(level_before)
+    design = np.column_stack([np.ones(present.sum()), exposed[present], columns[present]])
     design = design[:, [0, 1, *[i for i in range(2, design.shape[1]) if np.ptp(design[:, i]) > 0]]]
     try:
-        difference = fit(level_before[there], design, day[there], np.zeros(there.sum(), np.int64), 1)
+        difference = fit(level_before[present], design, day[present], np.zeros(present.sum(), np.int64), 1)
     except NoInterval:
         return check("chosen-days", "not possible", message("check.chosen-days.not-possible"))
     params = {"difference": _short(difference.value)}

@@ -154,11 +154,11 @@ def _claimed(kpi: Kpi, answer: Evaluation, factor: float = 1.0) -> Evaluation:
     against = disagreeing(answer.checks)
     claims = answer.shown in ("lower", "higher")
     if claims and not against:
-        warned = [one.text for one in answer.checks if one.outcome == "warns"]
+        warned = [check.text for check in answer.checks if check.outcome == "warns"]
         return msgspec.structs.replace(answer, reasons=[*answer.reasons, *warned])
     if not claims:
         return answer
-    reasons = [reason for one in against for reason in (one.text, one.would_settle) if reason is not None]
+    reasons = [reason for check in against for reason in (check.text, check.would_settle) if reason is not None]
     if kpi.target is not None and kpi.target_is == "value":  # the target is about the level, whatever it came from
         return msgspec.structs.replace(answer, shown=None, settled=False, reasons=[*answer.reasons, *reasons])
     not_settled = Reason.of(message("not-settled"))

@@ -310,12 +310,12 @@ def _innovations(
     steps = np.flatnonzero(np.diff(day[rows]) == 1)
     if len(steps) < 4:
         raise NoInterval("no-consecutive-days")
-    here, before = rows[steps + 1], rows[steps]
+    current, before = rows[steps + 1], rows[steps]
     count = max(2, round(BASIS * len(steps) ** (2 / 3)))
-    position = (day[here] - day[rows[0]]) / (day[rows[-1]] - day[rows[0]] + 1)
+    position = (day[current] - day[rows[0]]) / (day[rows[-1]] - day[rows[0]] + 1)
     cosines = np.sqrt(2 / len(steps)) * np.cos(np.pi * np.outer(np.arange(1, count + 1), position))
-    projection = cosines @ (residuals[here] - rho * residuals[before])
-    from_noise = cosines @ (maker[here] - rho * maker[before])
+    projection = cosines @ (residuals[current] - rho * residuals[before])
+    from_noise = cosines @ (maker[current] - rho * maker[before])
     expected = np.einsum("ij,jk,ik->i", from_noise, covariance, from_noise)
     usable = expected > 0.05  # a cosine that a regressor has taken away says nothing
     if not usable.any():

@@ -112,7 +112,10 @@ def plan_of(pilot: PilotDefinition, measure: Measure, *, only: Sequence[str] = (
     excluded = _excluded(pilot, (measure.quantity, *measure.plus), list(streams))
     resolved = resolve_measure(measure, vocabulary_of(pilot))
     earlier = {
-        stream: [one._replace(interval=interval_handed_on(pilot, stream.quantity, one.interval)) for one in promises]
+        stream: [
+            promise._replace(interval=interval_handed_on(pilot, stream.quantity, promise.interval))
+            for promise in promises
+        ]
         for stream, promises in earlier_promises(pilot).items()
         if stream in measured
     }

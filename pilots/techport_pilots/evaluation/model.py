@@ -172,7 +172,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 _LAST_DIGITS = 1e-9
 
 
-def agree(one: Evaluation, other: Evaluation) -> bool:
+def agree(evaluation: Evaluation, other: Evaluation) -> bool:
     """Whether two evaluations of the same data say the same, but for the last digits of their numbers.
 
     Stores add a sample's readings up in different orders, and processors a regression's products: that moves the
@@ -188,10 +188,14 @@ def agree(one: Evaluation, other: Evaluation) -> bool:
     -------
     bool
     """
-    values = [side.value for side in (one.baseline, one.intervention) if side is not None and side.value is not None]
+    values = [
+        side.value
+        for side in (evaluation.baseline, evaluation.intervention)
+        if side is not None and side.value is not None
+    ]
     within = _LAST_DIGITS * max(map(abs, values), default=0)
-    first, second = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
-    if not (one.checks and other.checks):  # stored before there were any
+    first, second = msgspec.structs.asdict(evaluation), msgspec.structs.asdict(other)
+    if not (evaluation.checks and other.checks):  # stored before there were any
         for name in ("checks", "until", "progress", "looks"):
             del first[name], second[name]
     for fields in (first, second):
@@ -199,23 +203,23 @@ def agree(one: Evaluation, other: Evaluation) -> bool:
     return _agree(first, second, within)
 
 
-def recalculated(here: Evaluation) -> Recalculated:
+def recalculated(evaluation: Evaluation) -> Recalculated:
     """What is kept of an evaluation beside that of the package from which it differs."""
-    value = here.intervention.value if here.intervention is not None else None
-    return Recalculated(verdict=here.verdict, value=value, effect=here.effect, interval=here.interval)
+    value = evaluation.intervention.value if evaluation.intervention is not None else None
+    return Recalculated(verdict=evaluation.verdict, value=value, effect=evaluation.effect, interval=evaluation.interval)
 
 
-def _agree(one: Any, other: Any, within: float) -> bool:
-    if isinstance(one, Reason) and isinstance(other, Reason):
-        if not (one.code and other.code):
+def _agree(value: Any, other: Any, within: float) -> bool:
+    if isinstance(value, Reason) and isinstance(other, Reason):
+        if not (value.code and other.code):
             return True
-        return one.code == other.code and _agree(dict(one.params), dict(other.params), within)
-    if isinstance(one, msgspec.Struct) and isinstance(other, msgspec.Struct):
-        return _agree(msgspec.structs.asdict(one), msgspec.structs.asdict(other), within)
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=_LAST_DIGITS, abs_tol=within)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_agree(one[key], other[key], within) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_agree(a, b, within) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
+        return value.code == other.code and _agree(dict(value.params), dict(other.params), within)
+    if isinstance(value, msgspec.Struct) and isinstance(other, msgspec.Struct):
+        return _agree(msgspec.structs.asdict(value), msgspec.structs.asdict(other), within)
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=_LAST_DIGITS, abs_tol=within)
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_agree(value[key], other[key], within) for key in value)
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(_agree(a, b, within) for a, b in zip(value, other, strict=True))
+    return bool(value == other)

@@ -142,10 +142,10 @@ def baseline_vs_intervention(store: ReadingStore, pilot: PilotDefinition, plan: 
     pseudo = [summary.pseudo if summary else None for summary in summaries]
     days = None
     if not any(values is None and len(part) for values, part in zip(pseudo, parts, strict=True)):
-        known = [np.empty(0) if values is None else values for values in pseudo]
+        pseudo_values = [np.empty(0) if values is None else values for values in pseudo]
         if plan.resolved.scale == "vector" and before is not None and after is not None:
-            known[INTERVENTION] = known[INTERVENTION] - after + before + turn(after - before)
-        frame["pseudo_value"] = np.concatenate(known)
+            pseudo_values[INTERVENTION] = pseudo_values[INTERVENTION] - after + before + turn(after - before)
+        frame["pseudo_value"] = np.concatenate(pseudo_values)
         days = _days(frame, samples.per_day)
         if plan.resolved.scale != "vector":
             before, after = (

@@ -142,8 +142,8 @@ def power(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, until: Micros) 
         for weeks in WEEKS
         for size in [detectable(weeks, count)]
     ]
-    wanted = _wanted(kpi, level)
-    room = (wanted / factor) ** 2 / variance - 1 / planned_baseline if wanted else 0.0
+    target_change = _wanted(kpi, level)
+    room = (target_change / factor) ** 2 / variance - 1 / planned_baseline if target_change else 0.0
     return Power(
         kpi=kpi.id,
         unit=unit,
@@ -151,7 +151,7 @@ def power(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, until: Micros) 
         devices=devices,
         days=len(days),
         points=points,
-        wanted=wanted,
+        wanted=target_change,
         needed=1 / (7 * room) if room > 0 else None,
         planned=planned or None,
     )
@@ -228,14 +228,14 @@ def detectable(power: Power, weeks: float, devices: int) -> float | None:
     return math.sqrt(max(many + across * (few - many), 0.0))
 
 
-def power_note(kpi: Kpi, found: Power) -> Message | None:
+def power_note(kpi: Kpi, estimate: Power) -> Message | None:
     """What a definition is told whose target cannot be seen with what it plans; None where it can."""
-    if found.enough is not False or found.wanted is None:
+    if estimate.enough is not False or estimate.wanted is None:
         return None
-    params = {"size": f"{found.wanted:.3g}", "planned": round(found.planned or 0)}
-    if found.needed is None:
-        return message("power.never", **params, days=found.days)
-    return message(f"power.too-few.{found.counted}", **params, needed=math.ceil(found.needed))
+    params = {"size": f"{estimate.wanted:.3g}", "planned": round(estimate.planned or 0)}
+    if estimate.needed is None:
+        return message("power.never", **params, days=estimate.days)
+    return message(f"power.too-few.{estimate.counted}", **params, needed=math.ceil(estimate.needed))
 
 
 def _levels(
@@ -295,14 +295,14 @@ def _of_event_study(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, until
     half = (answer.interval.high - answer.interval.low) / 2 / answer.widened
     factor = _factor(freedom, answer.confidence)
     error = half / _critical(freedom, answer.confidence)
-    wanted = _wanted(kpi, before.value)
+    target_change = _wanted(kpi, before.value)
     return Power(
         kpi=kpi.id,
         unit=answer.unit,
         level=before.value,
         days=before.days + after.days,
-        wanted=wanted,
-        needed=after.days * (factor * error / wanted) ** 2 if wanted else None,
+        wanted=target_change,
+        needed=after.days * (factor * error / target_change) ** 2 if target_change else None,
         planned=float(after.days),
         counted="days",
     )

@@ -138,7 +138,7 @@ def write_package(
 ) -> Package:
     """Write the package of what the store holds now, and note it in the registry. Raises WrongState where the readings
     were erased since."""
-    if any(one.pilot == pilot.id and not one.partial for one in erasures.receipts(registry.database)):
+    if any(record.pilot == pilot.id and not record.partial for record in erasures.receipts(registry.database)):
         raise WrongState(Message("lifecycle.erased", {"pilot": pilot.id}))
     store = published(store, registry)
     made = now()
@@ -146,12 +146,14 @@ def write_package(
     until, ended = lifecycle.measured_until(taken, made), lifecycle.has_ended(taken)
     lent = registry.lent(pilot)
     evaluations = []
-    before = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
+    before = {record.kpi: record for record in final_evaluations(registry.database, pilot) or ()}
     for number, kpi in enumerate(pilot.kpis):
         progress("evaluation", number, len(pilot.kpis))
-        found = evaluate(store, pilot, kpi, lent=lent, until=until, ended=ended)
-        last = before.get(kpi.id, found)
-        evaluations.append(last if agree(last, found) else found)  # what was handed over stays, to the last digit
+        evaluation = evaluate(store, pilot, kpi, lent=lent, until=until, ended=ended)
+        last = before.get(kpi.id, evaluation)
+        evaluations.append(
+            last if agree(last, evaluation) else evaluation
+        )  # what was handed over stays, to the last digit
     keep_evaluations(registry.database, pilot.id, evaluations, made)
     version = registry.history(pilot.id)[0].version
     state = registry.state(pilot.id)
@@ -163,7 +165,7 @@ def write_package(
     path = folder / name
     select = selection_of(pilot, store, lent)
     total = sum(
-        one.readings for one in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
+        record.readings for record in stream_completeness(store, dict.fromkeys(select.streams or ()), *_EVER).values()
     )
     with writing_package(path, partial(sign, registry.database), pilot.personal_data) as writer:
         rows = write_parquet(writer, store, select, progress, total)

@@ -107,7 +107,7 @@ def open_package(
         source = contents.texts["pilot.yaml"].decode("utf-8", "replace")
         pilot = parse_definition(source, file="pilot.yaml")
         taken = _history(contents, pilot)
-        said = _evaluations(contents, pilot)
+        brought_evaluations = _evaluations(contents, pilot)
         past = _past(contents, pilot)
         numbered = _decoded(contents, ENTITY_IDS, list[NumberedEntity]) if ENTITY_IDS in contents.texts else []
         _refuse_another(registry, pilot)
@@ -126,15 +126,25 @@ def open_package(
         if taken and not lifecycle.changes(registry.database, pilot.id):
             lifecycle.restore(registry.database, pilot.id, taken)
         if final_evaluations(registry.database, pilot) is None:
-            keep_evaluations(registry.database, pilot.id, said, at)
+            keep_evaluations(registry.database, pilot.id, brought_evaluations, at)
     until = lifecycle.measured_until(taken, now())
     ended = lifecycle.has_ended(taken)
-    here = {one.kpi: one for one in evaluate_all(shown, pilot, until, registry.lent(pilot), ended=ended)}
-    differing = [one.kpi for one in said if one.kpi not in here or not agree(one, here[one.kpi])]
-    said = [_with_recalculated(one, here.get(one.kpi), one.kpi in differing) for one in said]
-    if brought and _is_kept(registry, pilot, said):
-        keep_evaluations(registry.database, pilot.id, said, at)
-    return Opened(pilot.id, contents.rows, said, differing, signed, written, skipped)
+    recalculated_here = {
+        evaluation.kpi: evaluation
+        for evaluation in evaluate_all(shown, pilot, until, registry.lent(pilot), ended=ended)
+    }
+    differing = [
+        evaluation.kpi
+        for evaluation in brought_evaluations
+        if evaluation.kpi not in recalculated_here or not agree(evaluation, recalculated_here[evaluation.kpi])
+    ]
+    brought_evaluations = [
+        _with_recalculated(evaluation, recalculated_here.get(evaluation.kpi), evaluation.kpi in differing)
+        for evaluation in brought_evaluations
+    ]
+    if brought and _is_kept(registry, pilot, brought_evaluations):
+        keep_evaluations(registry.database, pilot.id, brought_evaluations, at)
+    return Opened(pilot.id, contents.rows, brought_evaluations, differing, signed, written, skipped)
 
 
 # -- What stands beside the readings.
@@ -159,18 +169,18 @@ class _FrozenPlan(msgspec.Struct):
 
 def _past(contents: Contents, pilot: PilotDefinition) -> Past:
     """The pilot's versions and what its start froze. Raises BadPackage where they cannot be its own."""
-    known = _decoded(contents, VERSIONS, list[Version]) if VERSIONS in contents.texts else []
+    versions = _decoded(contents, VERSIONS, list[Version]) if VERSIONS in contents.texts else []
     latest = now() + AHEAD
-    for number, earlier in enumerate(known, start=1):
+    for number, earlier in enumerate(versions, start=1):
         if earlier.version != number or earlier.definition.id != pilot.id:
             raise BadPackage(f"{VERSIONS}: entry {number} is no version {number} of {pilot.id}")
-        if not EARLIEST <= earlier.at <= latest or (number > 1 and earlier.at < known[number - 2].at):
+        if not EARLIEST <= earlier.at <= latest or (number > 1 and earlier.at < versions[number - 2].at):
             raise BadPackage(f"{VERSIONS}: version {number} was written before the one before it, or in the future")
         if max(len(earlier.who), len(earlier.why)) > _LONGEST_REASON:
             raise BadPackage(
                 f"{VERSIONS}: author or reason of version {number} has more than {_LONGEST_REASON} letters"
             )
-    if known and Plan.of(known[-1].definition) != Plan.of(pilot):
+    if versions and Plan.of(versions[-1].definition) != Plan.of(pilot):
         raise BadPackage(f"{VERSIONS}: its last version plans something else than pilot.yaml")
     frozen = _decoded(contents, PLAN, _FrozenPlan).registration if PLAN in contents.texts else None
     if frozen is not None:
@@ -180,29 +190,34 @@ def _past(contents: Contents, pilot: PilotDefinition) -> Past:
             right = False
         if not right or not EARLIEST <= frozen.at <= latest:
             raise BadPackage(f"{PLAN}: what the start froze does not have the sum that is stated, or is no plan")
-    return Past(known, frozen)
+    return Past(versions, frozen)
 
 
 def _evaluations(contents: Contents, pilot: PilotDefinition) -> list[Evaluation]:
-    said = _decoded(contents, "evaluation.json", list[Evaluation])
+    brought = _decoded(contents, "evaluation.json", list[Evaluation])
     kpis = {kpi.id for kpi in pilot.kpis}
-    for one in said:
-        if one.kpi not in kpis:
-            raise BadPackage(f"evaluation.json is about {one.kpi[:80]!r}, which is no KPI of {pilot.id}")
-        kpis.discard(one.kpi)
+    for evaluation in brought:
+        if evaluation.kpi not in kpis:
+            raise BadPackage(f"evaluation.json is about {evaluation.kpi[:80]!r}, which is no KPI of {pilot.id}")
+        kpis.discard(evaluation.kpi)
     by_id = {kpi.id: kpi for kpi in pilot.kpis}
-    return [in_its_words(by_id[one.kpi], msgspec.structs.replace(one, recalculated=None)) for one in said]
+    return [
+        in_its_words(by_id[evaluation.kpi], msgspec.structs.replace(evaluation, recalculated=None))
+        for evaluation in brought
+    ]
 
 
-def _is_kept(registry: Registry, pilot: PilotDefinition, said: list[Evaluation]) -> bool:
+def _is_kept(registry: Registry, pilot: PilotDefinition, brought: list[Evaluation]) -> bool:
     """Whether what is kept of the pilot is what this package says, and not what another one said before it."""
-    kept = {one.kpi: one for one in final_evaluations(registry.database, pilot) or ()}
-    return all(one.kpi in kept and agree(one, kept[one.kpi]) for one in said)
+    stored = {evaluation.kpi: evaluation for evaluation in final_evaluations(registry.database, pilot) or ()}
+    return all(evaluation.kpi in stored and agree(evaluation, stored[evaluation.kpi]) for evaluation in brought)
 
 
-def _with_recalculated(said: Evaluation, here: Evaluation | None, differs: bool) -> Evaluation:
+def _with_recalculated(brought: Evaluation, recalculation: Evaluation | None, differs: bool) -> Evaluation:
     """What the package says, with what came out here where that is something else."""
-    return msgspec.structs.replace(said, recalculated=recalculated(here) if differs and here is not None else None)
+    return msgspec.structs.replace(
+        brought, recalculated=recalculated(recalculation) if differs and recalculation is not None else None
+    )
 
 
 def _decoded(contents: Contents, name: str, kind: type[T]) -> T:
@@ -299,7 +314,7 @@ def _check_readings(contents: Contents, pilot: PilotDefinition, registry: Regist
                 raise BadPackage(f"{READINGS}, row {pieces.rows + row + 1}: {problem}")
             if stream.pilot != pilot.id and _knows(registry, stream.pilot):
                 left_out.add(stream.pilot)
-        for wrong, what in (
+        for wrong, complaint in (
             (~np.isfinite(batch.value), "the value is not a number"),
             ((batch.time < EARLIEST) | (batch.time > latest), "the time is before 2000 or in the future"),
             ((batch.received < 0) | (batch.received > latest), "it would have arrived in the future"),
@@ -307,7 +322,7 @@ def _check_readings(contents: Contents, pilot: PilotDefinition, registry: Regist
         ):
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                raise BadPackage(f"{READINGS}, row {pieces.rows + row + 1}: {what}")
+                raise BadPackage(f"{READINGS}, row {pieces.rows + row + 1}: {complaint}")
     return left_out
 
 
@@ -395,13 +410,13 @@ def _present(store: ReadingStore, batch: Batch) -> NDArray[np.bool_]:
     present = np.zeros(len(batch), np.bool_)
     if not len(batch):
         return present
-    here = store.streams(Selection(streams=tuple(batch.streams)))
-    if not here:
+    streams = store.streams(Selection(streams=tuple(batch.streams)))
+    if not streams:
         return present
     first = {stream: number for number, stream in enumerate(batch.streams)}
     edges = np.searchsorted(batch.stream, np.arange(len(batch.streams) + 1))  # the rows of each stream lie together
     end = int(batch.time.max()) + HOUR  # sums of people whose slot the range cuts are not shown, and none is longer
-    query = Query(select=Selection(streams=tuple(here)), start=int(batch.time.min()), end=end)
+    query = Query(select=Selection(streams=tuple(streams)), start=int(batch.time.min()), end=end)
     with store.read(query) as reader:
         for piece in reader:
             stored = batch_of(piece)

@@ -107,12 +107,12 @@ def devices_csv(pilot: PilotDefinition) -> str:
     """A line for each place that each device has been at."""
     rows = []
     for device in pilot.devices:
-        for one in deployments(pilot, device):
-            title, place = device.title, one.position
+        for deployment in deployments(pilot, device):
+            title, place = device.title, deployment.position
             at = [place.lat, place.lon, place.height] if place else [None, None, None]
-            start = instant(one.start) if one.start is not None else None
+            start = instant(deployment.start) if deployment.start is not None else None
             names = [title.nb if title else "", title.get("en") if title else device.id]
-            rows.append([device.id, one.number, start, *names, device.kind, device.group, *at])
+            rows.append([device.id, deployment.number, start, *names, device.kind, device.group, *at])
     return _csv(_DEVICES, rows)
 
 
@@ -149,7 +149,7 @@ def events_csv(pilot: PilotDefinition) -> str:
 
 def visits_csv(visits: Sequence[Visit]) -> str:
     """Visits to devices, in order of time."""
-    rows = [[instant(one.at), one.device, one.done, one.comment, one.photo, one.who] for one in visits]
+    rows = [[instant(visit.at), visit.device, visit.done, visit.comment, visit.photo, visit.who] for visit in visits]
     return _csv(_VISITS, rows)
 
 
@@ -184,8 +184,8 @@ def datapackage(report: Report, writer: PackageWriter, rows: int) -> str:
         **_licences(pilot),
         "sources": [{"title": pilot.attribution}] if pilot.attribution else [],
         "contributors": [
-            {"title": one.name, "role": "publisher" if one.role == "owner" else "contributor"}
-            for one in pilot.organisations
+            {"title": organisation.name, "role": "publisher" if organisation.role == "owner" else "contributor"}
+            for organisation in pilot.organisations
         ],
         "techport:readings": rows,
         **_privacy(report),
@@ -209,12 +209,22 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
         for name, total in sorted(writer.sums.items())
     ]
     name, path = _licence(pilot)
-    named = [(one.url or f"#organisation-{number}", one) for number, one in enumerate(pilot.organisations, start=1)]
+    named = [
+        (organisation.url or f"#organisation-{number}", organisation)
+        for number, organisation in enumerate(pilot.organisations, start=1)
+    ]
     organisations = {  # one that has two roles is one organisation
-        key: {"@id": key, "@type": "Organization", "name": one.name, **({"url": one.url} if one.url else {})}
-        for key, one in named
+        key: {
+            "@id": key,
+            "@type": "Organization",
+            "name": organisation.name,
+            **({"url": organisation.url} if organisation.url else {}),
+        }
+        for key, organisation in named
     }
-    owners = dict.fromkeys(key for key, one in named if one.role == "owner") or list(organisations)[:1]
+    owners = (
+        dict.fromkeys(key for key, organisation in named if organisation.role == "owner") or list(organisations)[:1]
+    )
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -244,8 +254,8 @@ def ro_crate(report: Report, writer: PackageWriter) -> str:
 
 def _references(names: Iterable[str]) -> object:
     """Nodes by their names; a single one stands alone, as the compacted form of JSON-LD has it."""
-    found = [{"@id": name} for name in names]
-    return found[0] if len(found) == 1 else found
+    references = [{"@id": name} for name in names]
+    return references[0] if len(references) == 1 else references
 
 
 def _licence(pilot: PilotDefinition) -> tuple[str, str]:
@@ -293,7 +303,7 @@ def history(taken: Sequence[Change]) -> str:
 def readme(report: Report, rows: int, citation: str) -> str:
     """What is in the package and how to begin, for somebody who has nothing else."""
     pilot = report.pilot
-    columns = "\n".join(f"| `{name}` | {kind} | {what} |" for name, (kind, what) in _READINGS.items())
+    columns = "\n".join(f"| `{name}` | {kind} | {meaning} |" for name, (kind, meaning) in _READINGS.items())
     return f"""# {pilot.title.get("en")} ({pilot.id})
 
 {pilot.question.get("en")}
@@ -352,8 +362,8 @@ def _personal(report: Report) -> str:
 def _schema(fields: Mapping[str, tuple[str, str]]) -> dict[str, object]:
     return {
         "fields": [
-            {"name": name, "type": kind, "description": what, **({"format": "any"} if kind == "datetime" else {})}
-            for name, (kind, what) in fields.items()
+            {"name": name, "type": kind, "description": meaning, **({"format": "any"} if kind == "datetime" else {})}
+            for name, (kind, meaning) in fields.items()
         ],
         "missingValues": [""],
     }

@@ -198,7 +198,7 @@ def _finish_begun(
     with registry.database.reading() as transaction:
         rows = transaction.execute(_BEGUN, {"pilot": definition.id}).all()
     begun = [(int(number), msgspec.json.decode(content, type=_Begun)) for number, content in rows]
-    return [_finish(registry, store, ledger, number, one, definition, files) for number, one in begun]
+    return [_finish(registry, store, ledger, number, scope, definition, files) for number, scope in begun]
 
 
 def _finish(
@@ -268,7 +268,7 @@ def _erase_rows(transaction: Transaction, part: Part, definition: PilotDefinitio
     for table in ("pilot_packages", "outbox"):
         transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot", {"pilot": part.pilot})  # noqa: S608
     if part.whole_device:
-        described = {known.id for known in definition.devices}
+        described = {described_device.id for described_device in definition.devices}
         for device in _erased_devices(transaction, part, reference):
             forget_devices(transaction, {(part.pilot, device)})
             entity_ids.erase_names(transaction, definition, device)

@@ -50,20 +50,24 @@ class PilotStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 def portfolio(registry: Registry, at: Micros) -> list[PilotStanding]:
     """Every pilot, by id. Raises RegistryUnavailable."""
-    kept = kept_evaluations(registry.database)
+    stored = kept_evaluations(registry.database)
     holding = erasures.holding_readings(registry.database)
     dropped = erasures.not_collected(registry.database)
-    standings = [_standing(registry, pilot, kept, pilot.id in holding, at) for pilot in registry.pilots()]
-    return [msgspec.structs.replace(one, not_collected=dropped.get(one.pilot, 0)) for one in standings]
+    standings = [_standing(registry, pilot, stored, pilot.id in holding, at) for pilot in registry.pilots()]
+    return [msgspec.structs.replace(standing, not_collected=dropped.get(standing.pilot, 0)) for standing in standings]
 
 
 def _standing(
-    registry: Registry, pilot: PilotDefinition, kept: Mapping[str, list[Evaluation]], holds: bool, at: Micros
+    registry: Registry, pilot: PilotDefinition, stored: Mapping[str, list[Evaluation]], holds: bool, at: Micros
 ) -> PilotStanding:
     state = registry.state(pilot.id)
     zone, kpis = pilot.timezone, {kpi.id: kpi for kpi in pilot.kpis}
-    said = [in_its_words(kpis[one.kpi], one) for one in kept.get(pilot.id, []) if one.kpi in kpis]
-    verdicts = Counter(one.verdict for one in said)
+    evaluations = [
+        in_its_words(kpis[evaluation.kpi], evaluation)
+        for evaluation in stored.get(pilot.id, [])
+        if evaluation.kpi in kpis
+    ]
+    verdicts = Counter(evaluation.verdict for evaluation in evaluations)
     spans = [(micros_of(phase.start, zone), micros_of(phase.end, zone), phase.name) for phase in pilot.phases]
     ends: Micros | None = None
     days = day = None
@@ -88,10 +92,12 @@ def _standing(
         overdue=runs and ends is not None and ends <= at,
         kpis=len(pilot.kpis),
         targets=sum(kpi.target is not None for kpi in pilot.kpis),
-        reached=sum(one.verdict == "target met" and one.recalculated is None for one in said),
-        differing=sum(one.recalculated is not None for one in said),
+        reached=sum(
+            evaluation.verdict == "target met" and evaluation.recalculated is None for evaluation in evaluations
+        ),
+        differing=sum(evaluation.recalculated is not None for evaluation in evaluations),
         verdicts=dict(sorted(verdicts.items())),
-        primary=_primary(registry, pilot, said),
+        primary=_primary(registry, pilot, evaluations),
         erase_at=erase_at,
         erasure_overdue=holds and erase_at is not None and erase_at <= at,
         not_collected=0,
@@ -99,10 +105,10 @@ def _standing(
     )
 
 
-def _primary(registry: Registry, pilot: PilotDefinition, said: Sequence[Evaluation]) -> Evaluation | None:
+def _primary(registry: Registry, pilot: PilotDefinition, evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The last evaluation of the KPI that decides, with what is to be known of its plan."""
     kpi = primary_kpi(pilot)
-    answer = next((one for one in said if kpi is not None and one.kpi == kpi.id), None)
+    answer = next((evaluation for evaluation in evaluations if kpi is not None and evaluation.kpi == kpi.id), None)
     if kpi is None or answer is None:
         return None
     return with_plan(pilot, kpi, answer, registration.status(registry.database, pilot))

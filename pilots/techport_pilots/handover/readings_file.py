@@ -58,8 +58,10 @@ def read_rows(path: Path) -> Iterator[pa.RecordBatch]:
             child.kill()  # nobody waits for the rest
         if code != 0 or broken:
             errors.seek(0)
-            said = errors.read(1_000).decode("utf-8", "replace").strip() if code == _REFUSED else ""
-            raise BadPackage(f"{path.name} {said or 'cannot be read: it is damaged, or takes more memory than it may'}")
+            problem = errors.read(1_000).decode("utf-8", "replace").strip() if code == _REFUSED else ""
+            raise BadPackage(
+                f"{path.name} {problem or 'cannot be read: it is damaged, or takes more memory than it may'}"
+            )
 
 
 def _pass_on(path: Path) -> None:

@@ -163,13 +163,13 @@ def run(
     receipts = []
     with _alone(registry.database) as renew:
         _forget_names(registry.database)
-        due = [one for one in plan(registry) if one.at <= at]
-        for number, one in enumerate(due):
-            progress(one.pilot, number, len(due))
+        due = [entry for entry in plan(registry) if entry.at <= at]
+        for number, entry in enumerate(due):
+            progress(entry.pilot, number, len(due))
             renew()
-            definition = registry.pilot(one.pilot)
+            definition = registry.pilot(entry.pilot)
             forget_retained(topic_filters(definition), of_devices(definition, None, None))
-            if (receipt := _erase(registry, store, ledger, one, files)) is not None:
+            if (receipt := _erase(registry, store, ledger, entry, files)) is not None:
                 receipts.append(receipt)
         if receipts:
             registry.database.rewrite((*ERASED, *REWRITTEN, *EMPTIED))

@@ -80,10 +80,10 @@ class Language:
 
     def message(self, message: Message) -> str:
         """The sentence of a message. Raises MissingText for a code that no catalogue has."""
-        known = catalogues.codes(self.code)
+        catalogue = catalogues.codes(self.code)
         count = next((message.params[name] for name in _COUNTS if name in message.params), None)
-        text = known.ngettext(message.code, message.code, count) if type(count) is int else message.code
-        text = known.gettext(message.code) if text == message.code else text  # a sentence without plural forms
+        text = catalogue.ngettext(message.code, message.code, count) if type(count) is int else message.code
+        text = catalogue.gettext(message.code) if text == message.code else text  # a sentence without plural forms
         if text == message.code:
             raise MissingText(f"{message.code} has no sentence in {self.code}.po")
         return ParamFormatter(self).vformat(text, (), message.params)

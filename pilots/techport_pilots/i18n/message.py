@@ -89,7 +89,11 @@ def plain(value: Any, language: Language) -> str:
 
 def visible(text: str) -> str:
     """Text of a device or a person without characters that are not seen, or that move what stands around them."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(character if character.isprintable() else _escape(character) for character in text)
+    )
 
 
 _NOT_BROKEN = "\u00a0\u202f"

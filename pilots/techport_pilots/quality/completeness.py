@@ -295,7 +295,10 @@ def counted_until(pilot: PilotDefinition, device: str, end: Micros) -> Micros:
         The earlier of the end and the moment from which the device is retired.
     """
     retired = [
-        micros_of(known.retired, pilot.timezone) for known in pilot.devices if known.id == device if known.retired
+        micros_of(described.retired, pilot.timezone)
+        for described in pilot.devices
+        if described.id == device
+        if described.retired
     ]
     return min([end, *retired])
 
@@ -330,10 +333,10 @@ def period(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> tuple[Mi
         end = min(max(micros_of(phase.end, zone) for phase in pilot.phases), now)
         return start, max(end, start + 1)
     intervals: dict[Stream, Micros | None] = dict.fromkeys(pilot_intervals(pilot))
-    found = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
-    if found is None or found.first is None:
+    total = together(stream_completeness(store, intervals, 0, now).values()) if intervals else None
+    if total is None or total.first is None:
         return now - 1, now
-    return found.first, now
+    return total.first, now
 
 
 def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> SinceStart:
@@ -359,9 +362,9 @@ def since_start(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> Sin
         What the store raises.
     """
     start, end = period(store, pilot, now)
-    found = counted_completeness(store, pilot, pilot_intervals(pilot), start, end)
-    begun = [counted.since for stream in found if (counted := counted_in(pilot, stream.device, start, end))]
-    return SinceStart(since=min(begun, default=start), until=end, streams=found)
+    by_stream = counted_completeness(store, pilot, pilot_intervals(pilot), start, end)
+    begun = [counted.since for stream in by_stream if (counted := counted_in(pilot, stream.device, start, end))]
+    return SinceStart(since=min(begun, default=start), until=end, streams=by_stream)
 
 
 def counted_completeness(
@@ -398,11 +401,11 @@ def counted_completeness(
         counted = counted_in(pilot, stream.device, start, end)
         if counted is not None:
             by_period.setdefault(counted, {})[stream] = interval
-    found: dict[Stream, Completeness] = {}
+    by_stream: dict[Stream, Completeness] = {}
     earlier = earlier_promises(pilot)
     for (since, until), promises in by_period.items():
-        found |= stream_completeness(store, promises, since, until, earlier)
-    return found
+        by_stream |= stream_completeness(store, promises, since, until, earlier)
+    return by_stream
 
 
 def phase_completeness(store: ReadingStore, pilot: PilotDefinition, now: Micros) -> dict[str, Completeness]:
@@ -443,8 +446,8 @@ def by_device(streams: Mapping[Stream, Completeness]) -> dict[str, Completeness]
         By device, as `together` adds them up.
     """
     devices: dict[str, list[Completeness]] = {}
-    for stream, one in streams.items():
-        devices.setdefault(stream.device, []).append(one)
+    for stream, completeness in streams.items():
+        devices.setdefault(stream.device, []).append(completeness)
     return {device: together(parts) for device, parts in devices.items()}
 
 
@@ -515,7 +518,7 @@ def gaps(
             for gap in gaps(store, stream, promised, begin, until)
         ]
     start, end, interval = windows[0][0], windows[0][1], windows[0][2] or interval
-    found: list[Gap] = []
+    gaps_found: list[Gap] = []
     before = start
     first = True
     for batch in _batches(store, [stream], start, end):
@@ -524,10 +527,10 @@ def gaps(
         missing = missing_within(np.diff(points), interval)
         if first:
             missing[0] = (time[0] - start) // interval
-        found += [Gap(int(points[i]), int(points[i + 1]), int(missing[i])) for i in np.flatnonzero(missing)]
+        gaps_found += [Gap(int(points[i]), int(points[i + 1]), int(missing[i])) for i in np.flatnonzero(missing)]
         before, first = int(time[-1]), False
     rest = _after(before, end, interval) if not first else round((end - start) / interval)
-    return [*found, Gap(before, end, rest)] if rest > 0 else found
+    return [*gaps_found, Gap(before, end, rest)] if rest > 0 else gaps_found
 
 
 def _after(last: Micros, end: Micros, interval: Micros) -> int:
@@ -535,22 +538,22 @@ def _after(last: Micros, end: Micros, interval: Micros) -> int:
     return max(0, -(-(end - last) // interval) - 1)
 
 
-def _completeness(found: Coverage | None, interval: Micros | None, start: Micros, end: Micros) -> Completeness:
+def _completeness(coverage: Coverage | None, interval: Micros | None, start: Micros, end: Micros) -> Completeness:
     expected = None if interval is None else max(1, round((end - start) / interval))
-    if found is None:
+    if coverage is None:
         return Completeness(expected=expected, observed=0, readings=0, flagged=0, longest_gap=end - start)
-    observed, longest = found.readings, 0
+    observed, longest = coverage.readings, 0
     if interval is not None and expected is not None:
-        head, tail = (found.first - start) // interval, _after(found.last, end, interval)
-        observed = min(expected, max(1, expected - found.missing - head - tail))
-        longest = max(found.longest, found.first - start if head else 0, end - found.last if tail else 0)
+        head, tail = (coverage.first - start) // interval, _after(coverage.last, end, interval)
+        observed = min(expected, max(1, expected - coverage.missing - head - tail))
+        longest = max(coverage.longest, coverage.first - start if head else 0, end - coverage.last if tail else 0)
     return Completeness(
         expected=expected,
         observed=observed,
-        readings=found.readings,
-        flagged=found.flagged,
-        first=found.first,
-        last=found.last,
+        readings=coverage.readings,
+        flagged=coverage.flagged,
+        first=coverage.first,
+        last=coverage.last,
         longest_gap=longest,
     )
 

@@ -142,7 +142,7 @@ def _together(starts: dict[Stream, Micros], ends: dict[Stream, Micros]) -> list[
 def _ends(latest: pa.Table) -> dict[str, dict[Stream, Micros]]:
     """The time of each stream's last reading, by pilot."""
     names = zip(*(latest[name].to_pylist() for name in Stream._fields), strict=True)
-    found: dict[str, dict[Stream, Micros]] = {}
+    ends: dict[str, dict[Stream, Micros]] = {}
     for name, time in zip(names, latest["time"].cast(pa.int64()).to_pylist(), strict=True):
-        found.setdefault(name[0], {})[Stream(*name)] = time
-    return found
+        ends.setdefault(name[0], {})[Stream(*name)] = time
+    return ends

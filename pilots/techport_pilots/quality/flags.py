@@ -205,17 +205,17 @@ class Flagger:
             if (stream.pilot, stream.device) in self._moves
         }
         line = self._state.line_up(ids[batch.stream[rows]], batch.time[rows], batch.value[rows])
-        here = rows[line.rows]
-        stream = batch.stream[here]
+        of_line = rows[line.rows]
+        stream = batch.stream[of_line]
         smallest = np.array([r.smallest for r in rules])[stream]
         far, lone = _far(line, smallest)
         moved = self._state.moved_lately(line, moves)
         resting = (line.value == low[stream]) | (line.value == high[stream])
         resting |= np.array([r.rests_at_zero for r in rules])[stream] & (line.value == 0.0)
         stuck = (line.same >= STILL_READINGS) & (line.still >= STILL_TIME) & ~resting
-        quality[here[lone & ~moved]] |= np.uint8(Quality.SPIKE)
-        quality[here[far & moved]] |= np.uint8(Quality.STEP)
-        quality[here[stuck]] |= np.uint8(Quality.STUCK)
+        quality[of_line[lone & ~moved]] |= np.uint8(Quality.SPIKE)
+        quality[of_line[far & moved]] |= np.uint8(Quality.STEP)
+        quality[of_line[stuck]] |= np.uint8(Quality.STUCK)
         return quality
 
 
@@ -223,21 +223,21 @@ def _far(line: Line, smallest: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bo
     """Which values lie far from those before them, and which of these their neighbours do not bear out: for a stream's
     last value there is no next one yet."""
     ordered = np.sort(line.before, axis=1)  # NaN last
-    known = np.isfinite(ordered).sum(axis=1)
-    middle = _median(ordered, known)
-    spread = _median(np.sort(np.abs(line.before - middle[:, None]), axis=1), known)
+    counts = np.isfinite(ordered).sum(axis=1)
+    middle = _median(ordered, counts)
+    spread = _median(np.sort(np.abs(line.before - middle[:, None]), axis=1), counts)
     limit = SPIKE_SIZE * np.maximum(1.4826 * spread, smallest)
-    far = (known >= FEWEST) & (np.abs(line.value - middle) > limit)
+    far = (counts >= FEWEST) & (np.abs(line.value - middle) > limit)
     lone = np.zeros(len(far), bool)
     lone[:-1] = (line.id[1:] == line.id[:-1]) & (np.abs(line.value[1:] - middle[:-1]) <= limit[:-1] / 2)
     lone &= np.abs(line.before[:, -1] - middle) <= limit / 2  # nor is it the end of a rise
     return far, far & lone
 
 
-def _median(ordered: Floats, known: NDArray[np.int64]) -> Floats:
+def _median(ordered: Floats, counts: NDArray[np.int64]) -> Floats:
     """Medians of rows that are sorted, with `known` numbers each before the NaN."""
-    row, last = np.arange(len(ordered)), np.maximum(known - 1, 0)
-    median: Floats = 0.5 * (ordered[row, last // 2] + ordered[row, np.minimum(known // 2, last)])
+    row, last = np.arange(len(ordered)), np.maximum(counts - 1, 0)
+    median: Floats = 0.5 * (ordered[row, last // 2] + ordered[row, np.minimum(counts // 2, last)])
     return median
 
 
@@ -249,10 +249,10 @@ def judged(
     `windows` gives the exclusions of a stream.
     """
     held: tuple[Batch, Flags] | None = None  # the last row: whether it is a spike the next part of the answer says
-    for found in store.read(query):
-        if not found.num_rows:
+    for rows in store.read(query):
+        if not rows.num_rows:
             continue
-        batch = batch_of(found) if held is None else _joined(held[0], batch_of(found))
+        batch = batch_of(rows) if held is None else _joined(held[0], batch_of(rows))
         quality = flagger.flags(batch) & ~np.uint8(Quality.EXCLUDED)
         for number, stream in enumerate(batch.streams):
             for first, last in windows(stream):
@@ -282,7 +282,9 @@ def reflag(
     around = (None if start is None else start - WARM_UP, None if end is None else end + WARM_UP)
     for stream in store.streams(Selection(pilots=(pilot.id,))):
         query = Query(select=Selection(streams=(stream,)), start=around[0], end=around[1])
-        for batch, quality in judged(store, query, Flagger(rules, moves), lambda one: excluded_windows(pilot, one)):
+        for batch, quality in judged(
+            store, query, Flagger(rules, moves), lambda of_stream: excluded_windows(pilot, of_stream)
+        ):
             differs = quality != batch.quality
             if start is not None:
                 differs &= batch.time >= start
@@ -300,16 +302,16 @@ def with_flags(batch: Batch, quality: Flags, rows: NDArray[np.bool_] | slice) ->
     )
 
 
-def _joined(one: Batch, other: Batch) -> Batch:
+def _joined(first: Batch, second: Batch) -> Batch:
     """The rows of both, in this order."""
-    streams = dict.fromkeys((*one.streams, *other.streams))
+    streams = dict.fromkeys((*first.streams, *second.streams))
     numbers = {stream: number for number, stream in enumerate(streams)}
-    renumbered = [np.array([numbers[s] for s in batch.streams], np.int32)[batch.stream] for batch in (one, other)]
+    renumbered = [np.array([numbers[s] for s in batch.streams], np.int32)[batch.stream] for batch in (first, second)]
     return Batch(
         tuple(streams),
         np.concatenate(renumbered),
-        np.concatenate([one.time, other.time]),
-        np.concatenate([one.value, other.value]),
-        np.concatenate([one.received, other.received]),
-        np.concatenate([one.quality, other.quality]),
+        np.concatenate([first.time, second.time]),
+        np.concatenate([first.value, second.value]),
+        np.concatenate([first.received, second.received]),
+        np.concatenate([first.quality, second.quality]),
     )

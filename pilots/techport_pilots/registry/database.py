@@ -200,13 +200,13 @@ def clean_text(text: str) -> str:
 
 def migrate(engine: Engine) -> None:
     """Bring the tables to the newest revision. Of several that start at once, one does it and the others wait."""
-    known = revisions()
-    newest = known[-1]
+    revision_ids = revisions()
+    newest = revision_ids[-1]
     with _translate_errors(engine), engine.connect() as connection:
         current = _revision(connection)
     if current == newest:
         return
-    if current not in (None, *known):
+    if current not in (None, *revision_ids):
         where = engine.url.render_as_string(hide_password=True)
         raise ValueError(f"{where} is at revision {current}, this techport knows {newest}: use the newer techport")
     patient = _postgresql(engine.url, None) if engine.dialect.name == "postgresql" else engine

@@ -42,19 +42,19 @@ def deployments(pilot: PilotDefinition, device: DeviceDefinition) -> list[Deploy
     ]
 
 
-def elsewhere(known: Deployment | None, time: Micros, position: Position, limit: float | None) -> bool:
+def elsewhere(deployment: Deployment | None, time: Micros, position: Position, limit: float | None) -> bool:
     """Whether a report of a device says that it is more than `limit` metres from where it is known to be.
 
     Not where nobody wants to know (None), and not what was said before it came there.
     """
-    if limit is None or (known is not None and known.start is not None and time <= known.start):
+    if limit is None or (deployment is not None and deployment.start is not None and time <= deployment.start):
         return False
-    return known is None or known.position is None or distance(known.position, position) > limit
+    return deployment is None or deployment.position is None or distance(deployment.position, position) > limit
 
 
-def distance(one: Position, other: Position) -> float:
+def distance(first: Position, second: Position) -> float:
     """Metres between two positions over the ground (haversine)."""
-    north, south = math.radians(one.lat), math.radians(other.lat)
+    north, south = math.radians(first.lat), math.radians(second.lat)
     half = math.sin((north - south) / 2) ** 2
-    half += math.cos(north) * math.cos(south) * math.sin(math.radians(one.lon - other.lon) / 2) ** 2
+    half += math.cos(north) * math.cos(south) * math.sin(math.radians(first.lon - second.lon) / 2) ** 2
     return 2 * _EARTH * math.asin(math.sqrt(min(1.0, half)))

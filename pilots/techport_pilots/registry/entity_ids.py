@@ -112,25 +112,29 @@ def keep_numbers(database: Database, pilot: str, entities: Iterable[NumberedEnti
         lock(transaction)
         numbers = _numbers(transaction)
         taken = set(numbers.values())
-        kept = 0
+        count = 0
         for entity in entities:
             key = EntityKey(*map(clean_text, (entity.kind, pilot, entity.device, entity.name)))
             if key not in numbers and entity.id not in taken and 0 < entity.id < MOST_IMPORTED:
                 transaction.execute(_ADD, {**key._asdict(), "id": entity.id})
                 numbers[key] = entity.id
                 taken.add(entity.id)
-                kept += 1
-    return kept
+                count += 1
+    return count
 
 
 def erase_names(transaction: Transaction, pilot: PilotDefinition, device: str | None = None) -> None:
     """Take names that the definition does not have off their numbers, which stay taken: of a device, or of all."""
     described = {EntityKey("ObservedProperties", name=quantity.name) for quantity in pilot.quantities}
-    for known in pilot.devices:
-        described.add(EntityKey("Things", device=known.id))
-        described |= {EntityKey("Datastreams", device=known.id, name=stream.quantity) for stream in known.streams}
+    for described_device in pilot.devices:
+        described.add(EntityKey("Things", device=described_device.id))
         described |= {
-            EntityKey("ObservedProperties", name=stream.quantity.partition(".")[0]) for stream in known.streams
+            EntityKey("Datastreams", device=described_device.id, name=stream.quantity)
+            for stream in described_device.streams
+        }
+        described |= {
+            EntityKey("ObservedProperties", name=stream.quantity.partition(".")[0])
+            for stream in described_device.streams
         }
     for row in transaction.execute(_OF_PILOT, _of(pilot.id)).all():
         kind = row.kind if row.name else "Things"  # places of a device have its name and no other

@@ -112,15 +112,15 @@ def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
     begins = [max(ends)] if ends else []
     if pilot.personal_data:
         over = max((micros_of(phase.end, pilot.timezone) for phase in pilot.phases), default=0)
-        came = steps[0].at if steps else registry.history(pilot.id)[-1].at
-        begins.append(max(over, came))
+        imported_at = steps[0].at if steps else registry.history(pilot.id)[-1].at
+        begins.append(max(over, imported_at))
     return due_after(pilot, min(begins)) if begins else None
 
 
 def plan(registry: Registry) -> list[Due]:
     """Every pilot that has a date of erasure, the nearest first."""
-    found = [(pilot, due_at(registry, pilot)) for pilot in registry.pilots()]
-    dates = [Due(pilot.id, registry.state(pilot.id), at) for pilot, at in found if at is not None]
+    due_times = [(pilot, due_at(registry, pilot)) for pilot in registry.pilots()]
+    dates = [Due(pilot.id, registry.state(pilot.id), at) for pilot, at in due_times if at is not None]
     return sorted(dates, key=lambda due: due.at)
 
 

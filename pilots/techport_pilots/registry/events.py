@@ -86,15 +86,15 @@ def take_back(database: Database, pilot: PilotDefinition, number: int) -> Event 
     with database.writing() as transaction:
         lock(transaction)
         refuse_if_closed(transaction, pilot.id)
-        found = transaction.execute(_TAKE_BACK, {"pilot": pilot.id, "id": number}).first()
-        if found is None:
+        row = transaction.execute(_TAKE_BACK, {"pilot": pilot.id, "id": number}).first()
+        if row is None:
             return None
-        what = _decode(*found)
-        events = [event for event in pilot.events if event != what]
-        exclusions = [window for window in pilot.exclusions if window != what]
+        entry = _decode(*row)
+        events = [event for event in pilot.events if event != entry]
+        exclusions = [window for window in pilot.exclusions if window != entry]
         ask_for_change(transaction, pilot, msgspec.structs.replace(pilot, events=events, exclusions=exclusions))
         bump(transaction)
-    return what
+    return entry
 
 
 def added(database: Database, pilot: str) -> list[Added]:
@@ -106,25 +106,25 @@ def added(database: Database, pilot: str) -> list[Added]:
 
 def with_added(transaction: Transaction, pilots: Iterable[PilotDefinition]) -> Iterator[PilotDefinition]:
     """The definitions with the events and exclusions of the registry, each in order of time."""
-    found: dict[str, list[Event | Exclusion]] = {}
+    by_pilot: dict[str, list[Event | Exclusion]] = {}
     for pilot, kind, content in transaction.execute(_ALL):
-        found.setdefault(pilot, []).append(_decode(kind, content))
+        by_pilot.setdefault(pilot, []).append(_decode(kind, content))
     for definition in pilots:
-        more = found.get(definition.id)
+        more = by_pilot.get(definition.id)
         yield definition if more is None else _merged(definition, more)
 
 
 def _add(
-    database: Database, pilot: PilotDefinition, changed: PilotDefinition, kind: str, what: Event | Exclusion, who: str
+    database: Database, pilot: PilotDefinition, changed: PilotDefinition, kind: str, entry: Event | Exclusion, who: str
 ) -> int:
-    known = check(pilot)
-    fresh = [wrong for wrong in check(changed) if wrong not in known]
+    problems_before = check(pilot)
+    fresh = [wrong for wrong in check(changed) if wrong not in problems_before]
     if fresh:
         raise DefinitionError([wrong._replace(path=wrong.path[2:]).finding(kind) for wrong in fresh], kind)
     with database.writing() as transaction:
         lock(transaction)
         refuse_if_closed(transaction, pilot.id)
-        content = msgspec.json.encode(what).decode()
+        content = msgspec.json.encode(entry).decode()
         row = {"pilot": pilot.id, "kind": kind, "content": content, "who": who, "at": now()}
         number = transaction.execute(_ADD, row).scalar_one()
         ask_for_change(transaction, pilot, changed)
@@ -134,12 +134,12 @@ def _add(
 
 def _merged(pilot: PilotDefinition, more: Iterable[Event | Exclusion]) -> PilotDefinition:
     events, exclusions = list(pilot.events), list(pilot.exclusions)
-    for one in more:
-        if isinstance(one, Event):
-            if one not in events:
-                events.append(one)
-        elif one not in exclusions:
-            exclusions.append(one)
+    for entry in more:
+        if isinstance(entry, Event):
+            if entry not in events:
+                events.append(entry)
+        elif entry not in exclusions:
+            exclusions.append(entry)
     zone = pilot.timezone
     events.sort(key=lambda event: micros_of(event.time, zone))
     exclusions.sort(key=lambda exclusion: micros_of(exclusion.start, zone))

@@ -36,11 +36,11 @@ def learned(transaction: Transaction) -> dict[Stream, Micros]:
 
 def note(transaction: Transaction, intervals: Iterable[LearnedInterval]) -> bool:
     """Write what is new or clearly other; whether anything was."""
-    known = learned(transaction)
+    learned_before = learned(transaction)
     rows = []
     for interval in intervals:
         stream = Stream(*map(name, interval[:3]))
-        before = known.get(stream)
+        before = learned_before.get(stream)
         if before is None or not before / CHANGED <= interval.interval <= before * CHANGED:
             rows.append({**stream._asdict(), "interval_us": interval.interval, "now": now()})
     if rows:

@@ -246,7 +246,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return ", ".join(_shown(one) for one in value)
+        return ", ".join(_shown(item) for item in value)
     if isinstance(value, Exclusion):
         return f"{value.start.isoformat()} – {value.end.isoformat()}"
     if isinstance(value, msgspec.Struct):

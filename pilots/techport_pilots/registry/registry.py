@@ -285,8 +285,8 @@ class Registry:
         """Put on the time line that a device said itself that it is elsewhere since then; whether that was news."""
         state = self._load()
         view = state.snapshot.pilot(pilot)
-        known = view.devices.get(device) if view is not None else None
-        if view is None or known is None or not elsewhere(known.deployment, time, position, view.moves):
+        described = view.devices.get(device) if view is not None else None
+        if view is None or described is None or not elsewhere(described.deployment, time, position, view.moves):
             return False
         try:
             events.add_event(
@@ -330,10 +330,10 @@ class Registry:
         statement = _CURRENT_OF if version is None else f"{_ALL_OF} AND version = :version"
         row = {"pilot": pilot} if version is None else {"pilot": pilot, "version": version}
         with self.database.reading() as transaction:
-            found = transaction.execute(statement, row).first()
-        if found is None:
+            version_row = transaction.execute(statement, row).first()
+        if version_row is None:
             raise UnknownPilot(pilot, self._load().pilots)
-        return int(found.version), msgspec.json.decode(found.definition, type=PilotDefinition)
+        return int(version_row.version), msgspec.json.decode(version_row.definition, type=PilotDefinition)
 
     def lent(self, pilot: PilotDefinition) -> frozenset[Stream]:
         """Streams of other pilots that this one's KPIs name and may use."""
@@ -356,29 +356,29 @@ class Registry:
     def devices(self, pilot: str | None = None) -> list[DeviceInfo]:
         """Devices described and seen, by pilot and id. Raises UnknownPilot."""
         state = self._of(pilot)
-        found = {(p.id, d.id): _described_device(p, d) for p in state.pilots.values() for d in p.devices}
+        devices = {(p.id, d.id): _described_device(p, d) for p in state.pilots.values() for d in p.devices}
         for seen in state.seen:
             plain = DeviceInfo(pilot=seen.pilot, device=seen.device, title=Text(en=seen.device), described=False)
-            found.setdefault((seen.pilot, seen.device), plain)
-        return [found[key] for key in sorted(found)]
+            devices.setdefault((seen.pilot, seen.device), plain)
+        return [devices[key] for key in sorted(devices)]
 
     def streams(self, pilot: str | None = None, device: str | None = None) -> list[StreamInfo]:
         """Streams described and seen, by pilot, device and quantity. Raises UnknownPilot."""
         state = self._of(pilot)
         words = {p.id: vocabulary_of(p) for p in state.pilots.values()}
-        found = {
+        streams = {
             info.stream: info
             for p in state.pilots.values()
             for d in p.devices
             for info in (_described_stream(p.id, d, s, words[p.id]) for s in d.streams)
         }
         for seen in state.seen:
-            if seen not in found:
-                found[seen] = _stream_info(seen, words[seen.pilot], described=False, unit=state.units.get(seen))
+            if seen not in streams:
+                streams[seen] = _stream_info(seen, words[seen.pilot], described=False, unit=state.units.get(seen))
         for stream, interval in state.intervals.items():
-            if stream in found and found[stream].interval_us is None:
-                found[stream] = msgspec.structs.replace(found[stream], learned_interval_us=interval)
-        return [found[stream] for stream in sorted(found) if device is None or stream.device == device]
+            if stream in streams and streams[stream].interval_us is None:
+                streams[stream] = msgspec.structs.replace(streams[stream], learned_interval_us=interval)
+        return [streams[stream] for stream in sorted(streams) if device is None or stream.device == device]
 
     def _of(self, pilot: str | None) -> _State:
         """The state, narrowed to one pilot where one is named."""

@@ -78,10 +78,10 @@ class PilotView(msgspec.Struct, frozen=True):
 
     def device(self, device: str) -> DeviceView | None:
         """The described device of that id or other name, or None. A name's case and colons do not matter."""
-        found = self.devices.get(device)
-        if found is None and (known := self.aliases.get(comparable_name(device))) is not None:
-            found = self.devices.get(known)
-        return found
+        described = self.devices.get(device)
+        if described is None and (device_id := self.aliases.get(comparable_name(device))) is not None:
+            described = self.devices.get(device_id)
+        return described
 
 
 class IngestView(msgspec.Struct, frozen=True):
@@ -137,10 +137,12 @@ def _pilot(pilot: PilotDefinition, learned: Mapping[tuple[str, str], _Learned], 
     words = vocabulary_of(pilot)
     devices = {d.id: _device(pilot, d, learned.get((pilot.id, d.id), _NOTHING), words) for d in pilot.devices}
     aliases = {name: d.id for d in pilot.devices for other in (d.id, *d.aliases) for name in spellings(other)}
-    kept = interval_micros(pilot.quarantine) if pilot.quarantine else None
+    quarantine_time = interval_micros(pilot.quarantine) if pilot.quarantine else None
     moves = [source.position.moves for source in pilot.sources if source.position and source.position.moves]
     sources = tuple(pilot.sources)
-    return PilotView(pilot.id, pilot.timezone, devices, aliases, sources, kept, closed, min(moves, default=None))
+    return PilotView(
+        pilot.id, pilot.timezone, devices, aliases, sources, quarantine_time, closed, min(moves, default=None)
+    )
 
 
 def _device(pilot: PilotDefinition, device: DeviceDefinition, learned: _Learned, words: Vocabulary) -> DeviceView:

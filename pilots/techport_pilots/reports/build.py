@@ -159,7 +159,7 @@ def build_report(
     database = registry.database
     taken = changes(database, pilot.id)
     until = measured_until(taken, now)
-    here = so_far(pilot, until)
+    pilot_so_far = so_far(pilot, until)
     if not evaluations:
         evaluations = evaluate_all(store, pilot, until, lent, ended=has_ended(taken))
     erased = [receipt for receipt in receipts(database) if receipt.pilot == pilot.id]
@@ -175,7 +175,7 @@ def build_report(
         start=complete.since,
         end=complete.until,
         results=[
-            Result(kpi, answer, _whole(_days(store, here, kpi, lent), until))
+            Result(kpi, answer, _whole(_days(store, pilot_so_far, kpi, lent), until))
             for kpi, answer in zip(pilot.kpis, evaluations, strict=True)
         ],
         devices=by_device(complete.streams),
@@ -198,7 +198,7 @@ def _from_figures(
     now: Micros,
 ) -> Report:
     """The report of a pilot whose readings are erased, as it was when it was closed."""
-    answers = {one.kpi: one for one in evaluations or ()}
+    answers = {evaluation.kpi: evaluation for evaluation in evaluations or ()}
     return Report(
         pilot=pilot,
         version=1,
@@ -242,7 +242,8 @@ def evaluate_all(
 def keep_evaluations(database: Database, pilot: str, evaluations: Iterable[Evaluation], at: Micros) -> None:
     """Remember them, for pages that cannot wait for an evaluation."""
     rows = [
-        {"pilot": pilot, "kpi": one.kpi, "content": msgspec.json.encode(one).decode(), "at": at} for one in evaluations
+        {"pilot": pilot, "kpi": evaluation.kpi, "content": msgspec.json.encode(evaluation).decode(), "at": at}
+        for evaluation in evaluations
     ]
     if rows:
         with database.writing() as transaction:
@@ -252,11 +253,11 @@ def keep_evaluations(database: Database, pilot: str, evaluations: Iterable[Evalu
 
 def kept_evaluations(database: Database) -> Mapping[str, list[Evaluation]]:
     """The last evaluations that were kept, by pilot."""
-    found: dict[str, list[Evaluation]] = {}
+    by_pilot: dict[str, list[Evaluation]] = {}
     with database.reading() as transaction:
         for pilot, content in transaction.execute(_KEPT):
-            found.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
-    return found
+            by_pilot.setdefault(pilot, []).append(msgspec.json.decode(content, type=Evaluation))
+    return by_pilot
 
 
 def final_evaluations(database: Database, pilot: PilotDefinition) -> list[Evaluation] | None:
@@ -266,10 +267,13 @@ def final_evaluations(database: Database, pilot: PilotDefinition) -> list[Evalua
     """
     with database.reading() as transaction:
         rows = transaction.execute(_FINAL, {"pilot": pilot.id})
-        found = {one.kpi: one for one in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)}
+        by_kpi = {
+            evaluation.kpi: evaluation
+            for evaluation in (msgspec.json.decode(content, type=Evaluation) for (content,) in rows)
+        }
     return (
-        [in_its_words(kpi, found[kpi.id]) for kpi in pilot.kpis]
-        if found.keys() >= {kpi.id for kpi in pilot.kpis}
+        [in_its_words(kpi, by_kpi[kpi.id]) for kpi in pilot.kpis]
+        if by_kpi.keys() >= {kpi.id for kpi in pilot.kpis}
         else None
     )
 

@@ -73,7 +73,7 @@ def page(report: Report, language: str, ground: plots.Ground | None = None, back
 
 def _owner(pilot: PilotDefinition) -> str:
     """Whose report it is: the organisations that own the pilot."""
-    return ", ".join(one.name for one in pilot.organisations if one.role == "owner")
+    return ", ".join(organisation.name for organisation in pilot.organisations if organisation.role == "owner")
 
 
 def _author(pilot: PilotDefinition) -> str:
@@ -91,16 +91,16 @@ def css_text(text: str) -> Markup:
 def citation(report: Report, words: Words) -> str:
     """Whose data, when, what, under which licence: as a reference list wants it."""
     pilot = report.pilot
-    owners = [one.name for one in pilot.organisations if one.role == "owner"] or [
-        one.name for one in pilot.organisations[:1]
+    owners = [organisation.name for organisation in pilot.organisations if organisation.role == "owner"] or [
+        organisation.name for organisation in pilot.organisations[:1]
     ]
     who = ", ".join(owners) or (pilot.contact.name if pilot.contact else "techport")
     title = words.text(pilot.title, pilot.id)
     span = f"{words.date(report.start)} – {words.last_day(report.end)}"
-    which = f"{words('data set')}, {span}, {words('version')} {report.version}"
+    edition = f"{words('data set')}, {span}, {words('version')} {report.version}"
     named = licence_of(pilot)
     licence = f" {named}." if named else ""
-    return f"{who} ({year_of(report)}): {title} ({pilot.id}), {which}.{licence}"
+    return f"{who} ({year_of(report)}): {title} ({pilot.id}), {edition}.{licence}"
 
 
 @cache

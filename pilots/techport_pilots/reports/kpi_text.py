@@ -250,14 +250,14 @@ def _raw(evaluation: Evaluation, values: dict[str, str]) -> Message:
 
 
 def _warnings(evaluation: Evaluation, shown: _Shown, language: Language) -> list[Message]:
-    here = evaluation.recalculated
-    if here is None:
+    recalculated = evaluation.recalculated
+    if recalculated is None:
         return []
     params = {
         "said": {"code": _verdict_code(evaluation.verdict)},
         "said_change": shown.change(evaluation.effect),
-        "here": {"code": _verdict_code(here.verdict)},
-        "here_change": shown.change(here.effect),
+        "here": {"code": _verdict_code(recalculated.verdict)},
+        "here_change": shown.change(recalculated.effect),
     }
     return [Message("kpi.differs", params)]
 

@@ -177,8 +177,8 @@ class _Curve:
             yield f'<path class="{kind}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
             yield f'<text class="y" x="{LEFT - 6}" y="{y + 3.5:.1f}">{words.plain(round(tick * scale, 9))}</text>'
         x, y_of_days = across.each(self._time), down.each(values)
-        known = np.isfinite(y_of_days)
-        yield f'<path class="dot difference" d="{dots(x[known], y_of_days[known])}"/>'
+        finite = np.isfinite(y_of_days)
+        yield f'<path class="dot difference" d="{dots(x[finite], y_of_days[finite])}"/>'
 
 
 def effect(result: Result, words: Words, scale: float = 1.0) -> str:
@@ -317,8 +317,8 @@ def _limits(result: Result, curve: _Curve | None) -> tuple[float, float]:
     """The least and greatest value to show: from zero where that costs less than half of the height."""
     values = [day.value for day in result.days]
     if curve is not None:
-        known = np.concatenate([curve.columns[name] for name in ("expected", "low", "high", "control")])
-        values += known[np.isfinite(known)].tolist()
+        curve_values = np.concatenate([curve.columns[name] for name in ("expected", "low", "high", "control")])
+        values += curve_values[np.isfinite(curve_values)].tolist()
     if result.kpi.target is not None and result.kpi.target_is == "value":
         values.append(result.kpi.target)
     low, high = min(values), max(values)

@@ -148,13 +148,13 @@ class FileWriter:
 
 def read_contents(metadata: parquet.FileMetaData, path: str) -> Contents:
     """What the footer of a file says. Raises StoreIncompatible for a file that another program wrote."""
-    told = (metadata.metadata or {}).get(KEY.encode())
-    if told is None:
+    stated = (metadata.metadata or {}).get(KEY.encode())
+    if stated is None:
         raise StoreIncompatible(
             f"{path} in the archive was written by another program: the archive is for other programs to read. Bring "
             "back the table as techport wrote it"
         )
-    return msgspec.json.decode(told, type=Contents)
+    return msgspec.json.decode(stated, type=Contents)
 
 
 @dataclass

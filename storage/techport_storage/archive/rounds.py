@@ -263,7 +263,7 @@ def _start(month: int) -> Micros:
 
 def _equal(left: Iterable[Stretch], right: Iterable[Stretch]) -> bool:
     pairs = itertools.zip_longest(_tables(left), _tables(right))
-    return all(one is not None and other is not None and one.equals(other) for one, other in pairs)
+    return all(table is not None and other is not None and table.equals(other) for table, other in pairs)
 
 
 def _tables(parts: Iterable[Stretch]) -> Iterator[pa.Table]:

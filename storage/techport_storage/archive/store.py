@@ -124,8 +124,8 @@ class ArchivedStore:
                 continue
             with self.recent.read(Query(select=select, start=first, end=last + 1)) as reader:
                 present = np.concatenate([np.empty(0, np.int64), *(part.time for part in stretches(reader))])
-            wanted = np.setdiff1d(times, present)
-            parts = (_with_times(part, wanted) for part in rows(self.table, files, select, first, last))
+            absent = np.setdiff1d(times, present)
+            parts = (_with_times(part, absent) for part in rows(self.table, files, select, first, last))
             for table in record_batches(parts, RAW_SCHEMA):
                 self.recent.write(batch_of(table))
 
@@ -340,9 +340,9 @@ class ArchivedStore:
             for file in files:
                 everything = rows(self.table, [file], Selection(), FIRST, LAST)
                 left = (
-                    kept
+                    remaining
                     for part in everything
-                    for kept in (_outside(part, first, last) if selected(part.stream) else [part])
+                    for remaining in (_outside(part, first, last) if selected(part.stream) else [part])
                 )
                 written += self.table.write(file.pilot, file.month, record_batches(left, RAW_SCHEMA))
         except BaseException:

@@ -94,8 +94,8 @@ class Place:
             elif name in _S3_OPTIONS:
                 options[_S3_OPTIONS[name]] = value
             else:
-                known = ", ".join([*_S3_OPTIONS, "credentials_file"])
-                raise ValueError(f"the archive's address has no option {name!r}: use some of {known}")
+                accepted = ", ".join([*_S3_OPTIONS, "credentials_file"])
+                raise ValueError(f"the archive's address has no option {name!r}: use some of {accepted}")
         if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
             options["AWS_ALLOW_HTTP"] = "true"
         return cls(f"s3://{parts.netloc}{parts.path.rstrip('/')}", options)
@@ -356,8 +356,8 @@ class ArchiveTable:
     def late(self) -> list[tuple[str, int]]:
         """(pilot, day) that are marked, in order."""
         with errors():
-            found = self._files.get_file_info(fs.FileSelector(_LATE, recursive=True, allow_not_found=True))
-        names = [Path(info.path).parts[-2:] for info in found if info.type == fs.FileType.File]
+            infos = self._files.get_file_info(fs.FileSelector(_LATE, recursive=True, allow_not_found=True))
+        names = [Path(info.path).parts[-2:] for info in infos if info.type == fs.FileType.File]
         return sorted((bytes.fromhex(pilot).decode(), int(day)) for pilot, day in names)
 
     def unmark_late(self, pilot: str, day: int) -> None:

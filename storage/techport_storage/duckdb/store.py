@@ -266,8 +266,8 @@ def _prepare(file: DuckFile) -> None:
     """Make the tables of a new file, or bring those of an older one up to date. Raises StoreIncompatible."""
     with file.cursor() as cursor:
         existing = cursor.execute(_COLUMNS).fetchall()
-        ours = ("layout", "version") in existing
-        versions = cursor.execute("SELECT version FROM layout").fetchall() if ours else []
+        is_readings_file = ("layout", "version") in existing
+        versions = cursor.execute("SELECT version FROM layout").fetchall() if is_readings_file else []
     if not existing:
         with file.transaction() as cursor:
             for table, columns in sql.TABLES.items():

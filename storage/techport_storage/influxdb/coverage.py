@@ -51,7 +51,7 @@ def _gaps(connection: Connection, intervals: Mapping[Stream, Micros], times: str
     by_interval: dict[Micros, list[Stream]] = {}
     for stream in sorted(intervals):
         by_interval.setdefault(intervals[stream], []).append(stream)
-    found: dict[Stream, tuple[int, int]] = {}
+    gaps: dict[Stream, tuple[int, int]] = {}
     for interval, streams in by_interval.items():
         least = 2 * interval - interval // 2  # half an interval late is late, more is missing
         statements = [ql_distances(condition, times, least) for condition in ql_conditions(streams)]
@@ -59,17 +59,17 @@ def _gaps(connection: Connection, intervals: Mapping[Stream, Micros], times: str
             if intervals.get(rows.stream) != interval:
                 continue
             distance = rows.columns[1]
-            missing, longest = found.get(rows.stream, (0, 0))
+            missing, longest = gaps.get(rows.stream, (0, 0))
             missing += int(((distance + interval // 2) // interval - 1).sum())
-            found[rows.stream] = missing, max(longest, int(distance.max(initial=0)))
-    return found
+            gaps[rows.stream] = missing, max(longest, int(distance.max(initial=0)))
+    return gaps
 
 
 def _numbers(connection: Connection, statements: Sequence[str]) -> dict[Stream, int]:
-    found: dict[Stream, int] = {}
+    numbers: dict[Stream, int] = {}
     for rows in _answers(connection, statements, [np.int64]):
-        found[rows.stream] = found.get(rows.stream, 0) + int(rows.columns[1].sum())
-    return found
+        numbers[rows.stream] = numbers.get(rows.stream, 0) + int(rows.columns[1].sum())
+    return numbers
 
 
 def _moments(connection: Connection, statements: Sequence[str]) -> dict[Stream, Micros]:

@@ -62,8 +62,8 @@ class DuplicateFinder:
 
     def _values(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Floats:
         # one field: a third of the work of all of them
-        there = self._look_up(streams, stream, time, "value", KINDS[:1])
-        return np.array([np.nan if values is None else values[0] for values in there], np.float64)
+        stored = self._look_up(streams, stream, time, "value", KINDS[:1])
+        return np.array([np.nan if values is None else values[0] for values in stored], np.float64)
 
     def stored(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> list[Values | None]:
         """(value, received in ms, quality) that the store has for stream and time of each row, or None."""

@@ -134,8 +134,8 @@ class InfluxStore:
                 for row, place in zip(places.rows.tolist(), of_place.tolist(), strict=True)
                 if lost[place]
             ]
-            kept = ~lost[of_place]
-            places, stored = Places(places.rows[kept], places.begins[kept]), stored[~lost]
+            survives = ~lost[of_place]
+            places, stored = Places(places.rows[survives], places.begins[survives]), stored[~lost]
         return places.receipt(batch, stored, sorted(rejected))
 
     def _send(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
@@ -159,7 +159,11 @@ class InfluxStore:
         streams = [batch.streams[position] for position in used.tolist()]
         stored = self._duplicates.stored(streams, positions, batch.time[rows])
         sent = zip(batch.value[rows], batch.received[rows] // 1000, batch.quality[rows], strict=True)
-        return [int(row) for row, there, mine in zip(rows, stored, sent, strict=True) if there != mine]
+        return [
+            int(row)
+            for row, stored_value, own_value in zip(rows, stored, sent, strict=True)
+            if stored_value != own_value
+        ]
 
     def flag(self, batch: Batch) -> int:
         """See ReadingStore.flag. Only the field of the flags is written.
@@ -172,7 +176,12 @@ class InfluxStore:
             streams = [batch.streams[position] for position in used.tolist()]
             stored = self._duplicates.stored(streams, positions, batch.time[rows]) if len(rows) else []
             compared = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
-            rows = rows[[there is not None and there[:2] == (value, arrival) for value, arrival, there in compared]]
+            rows = rows[
+                [
+                    stored_row is not None and stored_row[:2] == (value, arrival)
+                    for value, arrival, stored_row in compared
+                ]
+            ]
             for begin in range(0, len(rows), _LINES):
                 self._connection.write(self._lines.encode_quality(batch, rows[begin : begin + _LINES]))
             return len(rows)

@@ -75,8 +75,8 @@ class StoreServer(flight.FlightServerBase):  # type: ignore[misc]
                 counts = store.counts()
                 return Answer(counts=None if counts is None else list(counts.items()))
             case "coverage":
-                found = store.coverage(dict(call.intervals), call.start or 0, call.end or 0)
-                return Answer(coverage=list(found.items()))
+                coverage = store.coverage(dict(call.intervals), call.start or 0, call.end or 0)
+                return Answer(coverage=list(coverage.items()))
             case "erase":
                 return Answer(number=store.erase(call.select, call.start, call.end))
             case "probe":

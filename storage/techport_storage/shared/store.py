@@ -128,5 +128,5 @@ def _store_error(error: Any, where: str) -> Exception:
             return BadQuery(*wrong.texts)
         kind: Callable[[str], Exception] = getattr(errors, wrong.error, StoreUnavailable)
         return kind(wrong.texts[0])
-    said = str(error).partition(". Detail:")[0].partition(" gRPC client debug context")[0]
-    return StoreUnavailable(f"the process at {where} that holds the store does not answer: {said}")
+    text = str(error).partition(". Detail:")[0].partition(" gRPC client debug context")[0]
+    return StoreUnavailable(f"the process at {where} that holds the store does not answer: {text}")

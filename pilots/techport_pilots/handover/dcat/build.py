@@ -93,16 +93,16 @@ def catalogue(
 ) -> list[Node]:
     """The catalogue of those that may be shared. `base` is the address of the platform, without /."""
     shown = [offer for offer in offers if shareable(offer.pilot)]
-    here, agent = f"{base}/catalog#catalogue", f"{base}/catalog#publisher"
+    address, agent = f"{base}/catalog#catalogue", f"{base}/catalog#publisher"
     contact = ("dcat:contactPoint", _contact(publisher.name, publisher.email, publisher.url))
-    facts: Facts = [("dct:identifier", Literal(here)), *texts("dct:title", title)]
+    facts: Facts = [("dct:identifier", Literal(address)), *texts("dct:title", title)]
     facts += [*texts("dct:description", DESCRIPTION), ("foaf:homepage", Iri(f"{base}/catalogue"))]
     facts += [("dct:modified", _date(max((offer.modified for offer in shown), default=dt.date(2026, 1, 1))))]
     facts += [*_languages(), *_licence("CC-BY-4.0")]
     facts += [("dcat:dataset", Iri(dataset_address(base, offer.pilot))) for offer in shown]
     facts += [("dcat:service", Iri(service.address)) for service in services]
     facts += [contact, ("dct:publisher", Iri(agent))]
-    nodes = [Node(["dcat:Catalog"], facts, here), _agent(agent, publisher.name, publisher.url)]
+    nodes = [Node(["dcat:Catalog"], facts, address), _agent(agent, publisher.name, publisher.url)]
     nodes += [_document(f"{base}/catalogue", title)]
     for service in services:
         serves = [offer for offer in shown if any(way.service == service.address for way in offer.distributions)]
@@ -146,13 +146,15 @@ def dataset_address(base: str, pilot: PilotDefinition) -> str:
 
 def owner(pilot: PilotDefinition) -> tuple[str, str | None]:
     """Whose data it is: name and, where it is known, address."""
-    owners = [one for one in pilot.organisations if one.role == "owner"] or list(pilot.organisations[:1])
+    owners = [organisation for organisation in pilot.organisations if organisation.role == "owner"] or list(
+        pilot.organisations[:1]
+    )
     if owners:
         return owners[0].name, owners[0].url
     return (pilot.contact.name if pilot.contact else "techport"), None
 
 
-def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = "2.2") -> list[Node]:
+def _dataset(offer: Offer, address: str, page: str, agent: str, profile: Profile = "2.2") -> list[Node]:
     pilot = offer.pilot
     name, url = owner(pilot)
     about = Text(nb=_about(pilot, "nb"), en=_about(pilot, "en"))
@@ -166,7 +168,7 @@ def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = 
     facts += [("dct:accessRights", term("access-right", ACCESS[pilot.data_class])), *_languages()]
     facts += [("dcat:landingPage", Iri(page)), ("dct:modified", _date(offer.modified))]
     facts += [("dct:temporal", _period(*span)) for span in [offer.period] if span is not None]
-    box = _box(pilot, f"{here}-area") if profile == "2.2" else []
+    box = _box(pilot, f"{address}-area") if profile == "2.2" else []
     facts += [("dct:spatial", place) for place in (term("country", "NOR"), *(Iri(b.address or "") for b in box))]
     ended = offer.period is not None and offer.period[1] is not None
     facts += [("dct:accrualPeriodicity", term("frequency", "NEVER" if ended else "UPDATE_CONT"))]
@@ -181,14 +183,14 @@ def _dataset(offer: Offer, here: str, page: str, agent: str, profile: Profile = 
         more = [("dcatap:availability", term("planned-availability", "STABLE" if ended else "AVAILABLE"))]
         more += [("dcatap:applicableLegislation", Iri(HVD_LAW))] if high_value else []
     ways = [_distribution(way, licence_of(pilot), more, profile) for way in offer.distributions]
-    return [Node(["dcat:Dataset"], facts, here), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
+    return [Node(["dcat:Dataset"], facts, address), *ways, *box, _document(page, pilot.title), _agent(agent, name, url)]
 
 
 def _high_value(pilot: PilotDefinition) -> list[str]:
     """The categories of high-value datasets that what the pilot measures falls under."""
     words = vocabulary_of(pilot)
     quantities = [words.lookup(stream.quantity) for device in pilot.devices for stream in device.streams]
-    return sorted({HVD[one.group] for one in quantities if one is not None and one.group in HVD})
+    return sorted({HVD[quantity.group] for quantity in quantities if quantity is not None and quantity.group in HVD})
 
 
 def _hvd_facts(categories: Sequence[str]) -> Facts:
@@ -250,9 +252,9 @@ def _document(page: str, title: Text) -> Node:
     return Node(["foaf:Document"], texts("dct:title", title), page)
 
 
-def _agent(here: str, name: str, url: str | None) -> Node:
+def _agent(address: str, name: str, url: str | None) -> Node:
     page: Facts = [("foaf:homepage", Iri(url))] if url else []
-    return Node(["foaf:Agent"], [*page, ("foaf:name", Literal(name))], here)
+    return Node(["foaf:Agent"], [*page, ("foaf:name", Literal(name))], address)
 
 
 def _contact(name: str, email: str | None, url: str) -> Node:
@@ -269,7 +271,7 @@ def _date(day: dt.date) -> Literal:
     return Literal(day.isoformat(), type="xsd:date")
 
 
-def _box(pilot: PilotDefinition, here: str) -> list[Node]:
+def _box(pilot: PilotDefinition, address: str) -> list[Node]:
     """The box around all devices, as GeoSPARQL wants it; none where no device has a position."""
     points = [(device.position.lon, device.position.lat) for device in pilot.devices if device.position]
     if not points:
@@ -277,7 +279,7 @@ def _box(pilot: PilotDefinition, here: str) -> list[Node]:
     (west, east), (south, north) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
     corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
     text = f"POLYGON(({','.join(f'{x:.5f} {y:.5f}' for x, y in corners)}))"
-    return [Node(["dct:Location"], [("dcat:bbox", Literal(text, type="geo:wktLiteral"))], here)]
+    return [Node(["dct:Location"], [("dcat:bbox", Literal(text, type="geo:wktLiteral"))], address)]
 
 
 def _resolution(pilot: PilotDefinition) -> list[str]:
@@ -299,5 +301,5 @@ def _keywords(pilot: PilotDefinition, language: str) -> list[str]:
 
 
 def _about(pilot: PilotDefinition, language: str) -> str:
-    said = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, licence_of(pilot))
-    return " ".join(re.sub(r"\s+", " ", text).strip() for text in said if text)
+    parts = (pilot.question.get(language), pilot.description.get(language), pilot.attribution, licence_of(pilot))
+    return " ".join(re.sub(r"\s+", " ", text).strip() for text in parts if text)

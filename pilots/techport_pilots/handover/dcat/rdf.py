@@ -101,11 +101,11 @@ def _safe(address: str) -> str:
 
 
 def _object(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"@id": _safe(node.address)} if node.address is not None else {}
-    found["@type"] = list(node.types)
+    properties: dict[str, Any] = {"@id": _safe(node.address)} if node.address is not None else {}
+    properties["@type"] = list(node.types)
     for name, value in node.says:
-        found.setdefault(name, []).append(_value(value))
-    return found
+        properties.setdefault(name, []).append(_value(value))
+    return properties
 
 
 def _value(value: Iri | Literal | Node) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def described(mentioned: Iterable[str], concepts: bool = False) -> list[Node]:
     DCAT-AP-NO checks them."""
     nodes = []
     for address in sorted(set(mentioned)):
-        if found := re.fullmatch(rf"{re.escape(EU)}/([a-z-]+)/(\w+)", address):
-            scheme, code = found.groups()
+        if match := re.fullmatch(rf"{re.escape(EU)}/([a-z-]+)/(\w+)", address):
+            scheme, code = match.groups()
             if scheme == "data-theme":
                 names = texts("skos:prefLabel", _theme_name(code))
             else:

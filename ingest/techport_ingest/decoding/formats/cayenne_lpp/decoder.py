@@ -60,8 +60,8 @@ _GPS_PARTS = (("latitude", 10_000, "deg"), ("longitude", 10_000, "deg"), ("altit
 def decode(message: Message, device: str) -> list[Found]:
     """The values of a binary payload: quantity.channel. Raises RejectedMessage."""
     values, error = fields(message.payload)
-    found: list[Found] = [Observed(device, None, key, value, unit) for key, value, unit in values]
-    return found if error is None else [*found, Unreadable.of(error, device)]
+    decoded: list[Found] = [Observed(device, None, key, value, unit) for key, value, unit in values]
+    return decoded if error is None else [*decoded, Unreadable.of(error, device)]
 
 
 def codec(payload: bytes, port: int) -> dict[str, object]:
@@ -95,17 +95,17 @@ def fields(payload: bytes) -> tuple[list[tuple[str, float, str | None]], Rejecte
         raise RejectedMessage("empty.cayenne-lpp")
     if len(payload) > LARGEST:
         raise RejectedMessage("too-long.radio", size=len(payload))
-    found: list[tuple[str, float, str | None]] = []
+    decoded: list[tuple[str, float, str | None]] = []
     at = 0
     while at < len(payload):
         try:
             read, at = _value_at(payload, at)
         except RejectedMessage as error:
-            if not found:
+            if not decoded:
                 raise
-            return found, error
-        found += read
-    return found, None
+            return decoded, error
+        decoded += read
+    return decoded, None
 
 
 def _value_at(payload: bytes, at: int) -> tuple[list[tuple[str, float, str | None]], int]:

@@ -94,8 +94,8 @@ class ChirpStack:
         time = micros(event.time) if event.time else None
         kind = _kind(message.topic, event)
         if kind == "up":
-            found = self._uplink(event, device, time, message.received)
-            return [*found, *signal(device, time, raw_json(event.rx_info))] if self._with_signal else found
+            decoded = self._uplink(event, device, time, message.received)
+            return [*decoded, *signal(device, time, raw_json(event.rx_info))] if self._with_signal else decoded
         if kind == "status":
             return _status(event, device, time)
         if kind == "join":

@@ -168,18 +168,23 @@ class _Heading:
             return
         self.quantity = None
         taken = {time, self.device, self.channel, *self.times, *self.parts}
-        wanted = None if columns.values is None else {name.lower() for name in columns.values}
+        value_names = None if columns.values is None else {name.lower() for name in columns.values}
         self.values = []
         for at, name in enumerate(names):
-            if at not in taken and name and name not in _NUMBERING and (wanted is None or self._is_wanted(at, wanted)):
+            if (
+                at not in taken
+                and name
+                and name not in _NUMBERING
+                and (value_names is None or self._is_wanted(at, value_names))
+            ):
                 maker = row[at].strip()
                 key, unit = _stated_unit(maker) or (quantity(maker), None)
                 self.values.append(_Column(at, key, maker, unit))
         if not self.values or (time is None and not self.times and all(_is_value(name) for name in names)):
             raise RejectedMessage("no-heading")
 
-    def _is_wanted(self, at: int, wanted: set[str]) -> bool:
-        return self.names[at] in wanted or self._bare[at] in wanted
+    def _is_wanted(self, at: int, value_names: set[str]) -> bool:
+        return self.names[at] in value_names or self._bare[at] in value_names
 
     def _columns_of_time(self, columns: CsvColumns, times: TimeReader, column: int | None) -> list[int]:
         """Those that the source names, or the usual one and that of the date beside it. Raises RejectedMessage."""

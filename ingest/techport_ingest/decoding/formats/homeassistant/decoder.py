@@ -216,7 +216,9 @@ class HomeAssistant:
         device = _device(_said(document, "device")) or owner
         components = _said(document, "components")
         if type(components) is dict:
-            entities = [(name, {**document, **one}) for name, one in components.items() if type(one) is dict]
+            entities = [
+                (name, {**document, **component}) for name, component in components.items() if type(component) is dict
+            ]
         else:
             entities = [(object_id, document)]
         self._forget(message.topic)
@@ -265,20 +267,20 @@ class HomeAssistant:
 
     def _note_availability(self, device: str, about: dict[str, Any], base: str) -> None:
         listed = _said(about, "availability")
-        said = [part for part in listed[:10] if type(part) is dict] if type(listed) is list else []
+        entries = [part for part in listed[:10] if type(part) is dict] if type(listed) is list else []
         topic = _text(about, "availability_topic")
-        for where, words in [(topic, about)] if topic else [(_text(part, "topic"), part) for part in said]:
+        for where, words in [(topic, about)] if topic else [(_text(part, "topic"), part) for part in entries]:
             if where:
                 if len(self._available) >= _MOST:
                     self._available.clear()
-                there, away = _text(words, "payload_available"), _text(words, "payload_not_available")
-                self._available[_full(where, base)] = (device, there, away)
+                online, away = _text(words, "payload_available"), _text(words, "payload_not_available")
+                self._available[_full(where, base)] = (device, online, away)
 
     def _availability(self, message: Message) -> Found:
-        device, there, away = self._available[message.topic]
+        device, online, away = self._available[message.topic]
         text = utf8(message.payload[:200]).strip()
-        if text and text in (there, away):
-            return DeviceEvent(device, None, "online" if text == there else "offline")
+        if text and text in (online, away):
+            return DeviceEvent(device, None, "online" if text == online else "offline")
         return availability(message, device)
 
     def _state(self, message: Message, described: Described) -> list[Found]:
@@ -334,9 +336,9 @@ def _value(described: Described, value: Any) -> Found:
 
 def _key(described: Described, binary: bool) -> str:
     table = STATES if binary else CLASSES
-    known = table.get(described.device_class)
-    if known is not None:
-        return known
+    of_class = table.get(described.device_class)
+    if of_class is not None:
+        return of_class
     words = quantity_in(described.name)
     if words is None and "_" in described.name:
         words = quantity_in(described.name.rpartition("_")[2])  # of hall_temperature
@@ -347,8 +349,8 @@ def _device(about: object) -> str:
     """The first identifier of a described device, else its name."""
     if type(about) is not dict:
         return ""
-    known = about.get("identifiers", about.get("ids"))
-    first = known[0] if type(known) is list and known else known
+    identifiers = about.get("identifiers", about.get("ids"))
+    first = identifiers[0] if type(identifiers) is list and identifiers else identifiers
     return first if type(first) is str else text_of(about, "name")
 
 
@@ -365,11 +367,11 @@ def _text(document: dict[str, Any], key: str) -> str:
 
 def _path(template: str) -> str:
     """The path into the JSON of a topic that a template takes; "" for the whole."""
-    found = _TEMPLATE.search(template)
+    match = _TEMPLATE.search(template)
     return (
         ""
-        if found is None
-        else found["path"].replace("['", ".").replace("']", "").replace('["', ".").replace('"]', "").strip(".")
+        if match is None
+        else match["path"].replace("['", ".").replace("']", "").replace('["', ".").replace('"]', "").strip(".")
     )
 
 

@@ -62,26 +62,26 @@ class Homie:
     def _of_property(self, message: Message, name: str, device: str, rest: list[str]) -> Found:
         node, prop, attribute = rest
         if attribute in ("$datatype", "$unit"):
-            known = self._open(name).setdefault(f"{node}/{prop}", _Property())
+            described = self._open(name).setdefault(f"{node}/{prop}", _Property())
             text = utf8(message.payload)[:40]
             if attribute == "$datatype":
-                known.datatype = text
+                described.datatype = text
             else:
-                known.unit = text
+                described.unit = text
             self._trim(name)
         return Ignored(device, "description", "/".join(rest)[:80])
 
     def _describe(self, name: str, payload: bytes) -> None:
         """Take in a $description of Homie 5. Raises RejectedMessage."""
-        known: dict[str, _Property] = {}
+        properties: dict[str, _Property] = {}
         for node, about in _objects(json_object(payload, "wrong-shape.homie-description").get("nodes")):
-            for prop, one in _objects(about.get("properties")):
-                unit = one.get("unit")
-                known[f"{node}/{prop}"] = _Property(
-                    str(one.get("datatype", ""))[:40], unit[:40] if type(unit) is str else None
+            for prop, attributes in _objects(about.get("properties")):
+                unit = attributes.get("unit")
+                properties[f"{node}/{prop}"] = _Property(
+                    str(attributes.get("datatype", ""))[:40], unit[:40] if type(unit) is str else None
                 )
         self._open(name).clear()
-        self._devices[name].update(known)
+        self._devices[name].update(properties)
         self._trim(name)
 
     def _open(self, name: str) -> dict[str, _Property]:
@@ -95,24 +95,24 @@ class Homie:
             del properties[next(iter(properties))]
 
     def _value(self, message: Message, name: str, device: str, rest: list[str]) -> Found:
-        known = self._devices.get(name, {}).get("/".join(rest)) or _Property()
+        described = self._devices.get(name, {}).get("/".join(rest)) or _Property()
         key = f"{quantity(rest[1])}.{rest[0]}"
         text = utf8(message.payload)
         if not text:
             return Ignored(device, "empty", key)
-        if known.datatype == "boolean" and text in ("true", "false"):
+        if described.datatype == "boolean" and text in ("true", "false"):
             return Observed(device, None, key, float(text == "true"), maker=".".join(rest))
-        if known.datatype in _NUMBERS or known.datatype is None:
+        if described.datatype in _NUMBERS or described.datatype is None:
             value = number(text)
             if value is not None:
-                return Observed(device, None, key, value, known.unit, maker=".".join(rest))
-            if known.datatype is not None:
+                return Observed(device, None, key, value, described.unit, maker=".".join(rest))
+            if described.datatype is not None:
                 raise RejectedMessage(
-                    "not-a-number.homie", property="/".join(rest)[:100], datatype=known.datatype, given=text[:100]
+                    "not-a-number.homie", property="/".join(rest)[:100], datatype=described.datatype, given=text[:100]
                 )
         if is_state(key):
             return Observed(device, None, key, text, maker=".".join(rest))
-        return Ignored(device, "text", key, text, None, known.unit, ".".join(rest))
+        return Ignored(device, "text", key, text, None, described.unit, ".".join(rest))
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -122,4 +122,4 @@ def sender(topic: str, payload: bytes) -> Sender:
 
 
 def _objects(value: object) -> list[tuple[str, dict[str, Any]]]:
-    return [(key, one) for key, one in value.items() if type(one) is dict] if isinstance(value, dict) else []
+    return [(key, item) for key, item in value.items() if type(item) is dict] if isinstance(value, dict) else []

@@ -185,23 +185,23 @@ class _Shape:
             places = [Place(record) for record in document]
         else:
             places = [Place(document)]
-        found: list[Found] = []
+        decoded: list[Found] = []
         for number_of_record, record in enumerate(places, 1):
             owner = device
-            before = len(found)
+            before = len(decoded)
             try:
                 owner = self._owner(document, record, device)
                 time = self._instant(document, record.value, message.received)
-                self._add(found, document, record, owner, time, message, levels)
-                found += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
+                self._add(decoded, document, record, owner, time, message, levels)
+                decoded += [Observed(owner, time, key, value) for key, value in self._shape.constants.items()]
             except RejectedMessage as error:
-                del found[before:]  # of a record that cannot be read, nothing is taken
+                del decoded[before:]  # of a record that cannot be read, nothing is taken
                 count = 1 if self._value is not None else self._size(document, record)
                 located = number_of_record if len(places) > 1 else None
-                found.append(Unreadable.of(error, owner, values=count, record=located))
-            if len(found) > MOST_VALUES:
+                decoded.append(Unreadable.of(error, owner, values=count, record=located))
+            if len(decoded) > MOST_VALUES:
                 raise too_many()
-        return unless_unreadable(found) or [Ignored(device, "empty")]
+        return unless_unreadable(decoded) or [Ignored(device, "empty")]
 
     def _size(self, document: Any, record: Place) -> int:
         """How many values a record has that cannot be read."""
@@ -249,7 +249,7 @@ class _Shape:
 
     def _add(
         self,
-        found: list[Found],
+        decoded: list[Found],
         document: Any,
         record: Place,
         device: str,
@@ -264,7 +264,7 @@ class _Shape:
             value = self._value.first(document, value)
             if value is MISSING:
                 if name:
-                    found.append(Ignored(device, "missing", name))
+                    decoded.append(Ignored(device, "missing", name))
                 return
         elif self._within is not None:
             value = self._within.first(document, value)
@@ -278,7 +278,7 @@ class _Shape:
             if not name:
                 raise RejectedMessage("wrong-shape.json", kind=json_type(value))
             unit = None if self._unit is None else self._unit.first(document, record.value)
-            found.append(self._one(device, time, (name,), value, unit if type(unit) is str and unit else None))
+            decoded.append(self._one(device, time, (name,), value, unit if type(unit) is str and unit else None))
             return
         before = () if self._within is None else self._within.steps
         own_times: dict[Any, Micros | None] = {}
@@ -294,7 +294,7 @@ class _Shape:
             if transport and path and path[0].lower() in transport:
                 maker = self._shape.separator.join(path)
                 if maker not in self._fields:
-                    found.append(Ignored(device, "transport", maker, leaf, time, unit))
+                    decoded.append(Ignored(device, "transport", maker, leaf, time, unit))
                     continue
             measured = time
             if given is not None:
@@ -302,10 +302,10 @@ class _Shape:
                     if given not in own_times:
                         own_times[given] = self._read_time(given, message.received)
                 except RejectedMessage as error:
-                    found.append(Unreadable.of(error, device, self._shape.separator.join(path)))
+                    decoded.append(Unreadable.of(error, device, self._shape.separator.join(path)))
                     continue
                 measured = own_times[given] or time
-            found.append(self._one(device, measured, (name, *path) if name else path, leaf, unit))
+            decoded.append(self._one(device, measured, (name, *path) if name else path, leaf, unit))
 
     def _name_of(self, document: Any, record: Place, levels: Sequence[str]) -> str:
         rule = self._name
@@ -355,8 +355,8 @@ class _Shape:
         elif maker in self._missing and type(value) in (int, float) and value in self._missing[maker]:
             return Ignored(device, ABSENT, maker, value, time, unit)
         if field is not None:
-            found = place(device, time, maker, value, unit, maker)
-            return mapped(found, field) if isinstance(found, Observed) else found
+            placed = place(device, time, maker, value, unit, maker)
+            return mapped(placed, field) if isinstance(placed, Observed) else placed
         key = key or (quantity_of_path(path) if self._shape.separator == "." else maker)
         return place(device, time, key, value, unit, maker)
 

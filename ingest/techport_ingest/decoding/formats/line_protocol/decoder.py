@@ -78,10 +78,10 @@ class LineProtocol:
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
-        found: list[Found] = []
+        decoded: list[Found] = []
         for point in read_lines(utf8(message.payload)):
             if isinstance(point, RejectedMessage):
-                found.append(Unreadable.of(point, device))
+                decoded.append(Unreadable.of(point, device))
                 continue
             time: Micros | None = None if point.time is None else point.time * self._times // self._over
             measurement, tags = point.measurement, point.tags
@@ -96,16 +96,16 @@ class LineProtocol:
                     key = f"{key}.{channel}"
                 if type(value) is str:
                     read = text_value(owner, time, key, value, None, field)
-                    found.append(msgspec.structs.replace(read, part=part) if isinstance(read, Observed) else read)
+                    decoded.append(msgspec.structs.replace(read, part=part) if isinstance(read, Observed) else read)
                 else:
                     number = (1.0 if value else 0.0) if type(value) is bool else value
                     stated = None if type(value) is bool else unit
-                    found.append(Observed(owner, time, key, number, stated, field, part))
-            if len(found) > MOST_VALUES:
+                    decoded.append(Observed(owner, time, key, number, stated, field, part))
+            if len(decoded) > MOST_VALUES:
                 raise too_many()
-        if not found:
+        if not decoded:
             raise RejectedMessage("no-values.line-protocol")
-        return unless_unreadable(found)
+        return unless_unreadable(decoded)
 
 
 def _named_by(tags: Mapping[str, str]) -> str:

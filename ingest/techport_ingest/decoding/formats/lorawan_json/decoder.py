@@ -83,16 +83,16 @@ class UplinkReader:
         """Raises RejectedMessage."""
         document = json_document(message.payload)
         records = document if type(document) is list else [document]
-        found: list[Found] = []
+        decoded: list[Found] = []
         for position, record in enumerate(records, 1):
             try:
-                found += self._record(message, record, device)
+                decoded += self._record(message, record, device)
             except RejectedMessage as error:
                 owner = self._device(record) or device
-                found.append(Unreadable.of(error, owner, record=position if len(records) > 1 else None))
-            if len(found) > MOST_VALUES:
+                decoded.append(Unreadable.of(error, owner, record=position if len(records) > 1 else None))
+            if len(decoded) > MOST_VALUES:
                 raise too_many()
-        return unless_unreadable(found) or [Ignored(device, "empty")]
+        return unless_unreadable(decoded) or [Ignored(device, "empty")]
 
     def sender(self, topic: str, payload: bytes) -> Sender:
         """Who sent a message; of a list, the first."""
@@ -138,8 +138,8 @@ class UplinkReader:
         if time is not None:
             counter = (str(self._first_of("counter", record)), str(self._first_of("data", record)))
             time = self._first.time(device, counter, time)
-        found = self._values(message, record, device, time)
-        return [*found, *self._heard(record, device, time)] if self._with_signal else found
+        decoded = self._values(message, record, device, time)
+        return [*decoded, *self._heard(record, device, time)] if self._with_signal else decoded
 
     def _values(self, message: Message, record: Any, device: str, time: Micros | None) -> list[Found]:
         radio = self._radio(message, record)
@@ -183,18 +183,22 @@ class UplinkReader:
         if type(heard) is not list:
             return []
         keys = (("rssi", self._shape.rssi), ("snr", self._shape.snr))
-        plain = [{key: _number(one.get(name)) for key, name in keys} for one in heard if type(one) is dict]
-        numbers = [{key: value for key, value in one.items() if value is not None} for one in plain]
-        found = signal(device, time, numbers)
-        return [part for part in found if type(part) is Observed and part.key != "gateway_count"] if alone else found
+        plain = [
+            {key: _number(reception.get(name)) for key, name in keys} for reception in heard if type(reception) is dict
+        ]
+        numbers = [{key: value for key, value in reception.items() if value is not None} for reception in plain]
+        decoded = signal(device, time, numbers)
+        return (
+            [part for part in decoded if type(part) is Observed and part.key != "gateway_count"] if alone else decoded
+        )
 
     def _time(self, message: Message, record: Any) -> Micros | None:
         given = self._first_of("time", record)
         return None if given is MISSING or given in (0, "", "0") else self._clock.read(given, message.received)
 
-    def _first_of(self, what: str, record: Any) -> Any:
-        found = (path.first(record, record) for path in self._paths[what])
-        return next((value for value in found if value is not MISSING and value is not None), MISSING)
+    def _first_of(self, role: str, record: Any) -> Any:
+        candidates = (path.first(record, record) for path in self._paths[role])
+        return next((value for value in candidates if value is not MISSING and value is not None), MISSING)
 
 
 _PATHS = ("latitude", "longitude", "device", "time", "data", "port", "counter", "object", "names", "battery_absent")
@@ -232,5 +236,5 @@ def _number(value: object) -> float | None:
 
 
 def _whole(value: object) -> int:
-    found = _number(value)
-    return 0 if found is None or abs(found) > 2**31 else int(found)
+    parsed = _number(value)
+    return 0 if parsed is None or abs(parsed) > 2**31 else int(parsed)

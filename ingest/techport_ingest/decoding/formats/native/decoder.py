@@ -40,19 +40,19 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
             raise RejectedMessage("wrong-shape.native", kind=json_type(document))
         keys, time = times.keys_and_time(document, received)
         values = _with_position(document) if payload.find(b"{", 1) > 0 else document
-        found = _values(values, device, time, keys)
+        decoded = _values(values, device, time, keys)
         # With a time in text, as most have one, all strings but that one are keys.
         strings = len(document) + (type(document.get(keys[0])) is str)
         if (marks := payload.count(b'"')) != 2 * strings and marks != 2 * _strings(document):
             _reject_duplicate_keys(payload)
-        if not found:
+        if not decoded:
             raise RejectedMessage("no-values.native")
-        return found
+        return decoded
     if _is_senml(document):
         # The topic says whose readings these are, whatever the pack calls it: it is what the broker checked.
-        return [msgspec.structs.replace(one, device=device) for one in read_pack(document, received, device)]
+        return [msgspec.structs.replace(part, device=device) for part in read_pack(document, received, device)]
     twice = _duplicate_keys(payload) if payload.count(b'"') != 2 * sum(map(_strings, document)) else {}
-    found = []
+    decoded = []
     time = None
     nested = payload.count(b"{") > len(document)
     for number, record in enumerate(document):
@@ -62,24 +62,24 @@ def decode(message: Message, device: str, times: TimeReader = _STRICT) -> list[F
             if type(record) is not dict:
                 raise RejectedMessage("wrong-shape.native", kind=json_type(record))
             keys, time = times.keys_and_time(record, received, time)
-            found += _values(_with_position(record) if nested else record, device, time, keys)
+            decoded += _values(_with_position(record) if nested else record, device, time, keys)
         except RejectedMessage as error:
             count = len(record) - len(times.keys_of(record)) if type(record) is dict else 1
-            found.append(Unreadable.of(error, device, values=count, record=number + 1))
-    if not found:
+            decoded.append(Unreadable.of(error, device, values=count, record=number + 1))
+    if not decoded:
         raise RejectedMessage("no-values.native")
-    return unless_unreadable(found)
+    return unless_unreadable(decoded)
 
 
 def _values(record: dict[str, Any], device: str, time: Micros | None, keys: tuple[str, ...]) -> list[Found]:
     """The values of one object, whose time these keys hold."""
-    found: list[Found]
+    decoded: list[Found]
     if len(keys) == 1:
         only = keys[0]
-        found = [Observed(device, time, key, value) for key, value in record.items() if key != only]
+        decoded = [Observed(device, time, key, value) for key, value in record.items() if key != only]
     else:
-        found = [Observed(device, time, key, value) for key, value in record.items() if key not in keys]
-    return found
+        decoded = [Observed(device, time, key, value) for key, value in record.items() if key not in keys]
+    return decoded
 
 
 def _with_position(record: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def _duplicate_keys(payload: bytes) -> dict[int, str]:
     except RecursionError as error:
         raise not_json(payload, error) from None
     records = document if type(document) is list else [document]
-    found = ((number, _twice(record)) for number, record in enumerate(records))
-    return {number: key for number, key in found if key is not None}
+    repeated = ((number, _twice(record)) for number, record in enumerate(records))
+    return {number: key for number, key in repeated if key is not None}
 
 
 class _Object(list[tuple[str, Any]]):

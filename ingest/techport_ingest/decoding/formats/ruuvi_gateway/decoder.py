@@ -65,13 +65,13 @@ def decode(message: Message, device: str) -> list[Found]:
     if type(data) is not str:
         raise RejectedMessage("wrong-shape.ruuvi-data", kind=json_type(data))
     device = device_id(last) if "/" in gateway else device
-    found = _advertisement(device, time, data)
+    decoded = _advertisement(device, time, data)
     rssi = document.get("rssi")
     if type(rssi) is int:
-        found.append(Observed(device, time, "rssi", rssi, "dBm"))
+        decoded.append(Observed(device, time, "rssi", rssi, "dBm"))
     if document.get("coords"):
-        found.append(Ignored(device, "gateway-position", "coords"))
-    return found
+        decoded.append(Ignored(device, "gateway-position", "coords"))
+    return decoded
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -109,12 +109,12 @@ _OF_THE_MESSAGE = frozenset(("gw_mac", "gwts", "ts", "aoa", "dataFormat", "id", 
 
 def _decoded(device: str, time: Micros | None, document: dict[str, Any]) -> list[Found]:
     """The values that a gateway has decoded itself; null where the tag had none."""
-    found: list[Found] = []
+    decoded: list[Found] = []
     for key, value in document.items():
         if key not in _OF_THE_MESSAGE:
             name, unit = _DECODED.get(key, (key, None))
-            found.append(place(device, time, name, value, unit, key))
-    return found
+            decoded.append(place(device, time, name, value, unit, key))
+    return decoded
 
 
 def _time(text: object) -> Micros | None:
@@ -189,41 +189,41 @@ def ruuvi_air(device: str, time: Micros | None, body: bytes, air: _Air) -> list[
     """The values of data formats 6 and E1. Raises RejectedMessage."""
     if len(body) < air.size:
         raise RejectedMessage("truncated.ruuvi-format", needed=air.size, size=len(body))
-    found: list[Found] = []
+    decoded: list[Found] = []
     for field in air.fields:
         value = int.from_bytes(body[field.at : field.at + field.size], "big", signed=field.signed)
         missing = Ignored(device, "null", field.name)
-        known = Observed(device, time, field.name, value / field.divisor, field.unit)
-        found.append(missing if value == field.missing else known)
+        observed = Observed(device, time, field.name, value / field.divisor, field.unit)
+        decoded.append(missing if value == field.missing else observed)
     pressure = int.from_bytes(body[5:7], "big")
     in_pascal = Observed(device, time, "air_pressure", pressure + 50_000.0, "Pa")
-    found.append(Ignored(device, "null", "air_pressure") if pressure == 0xFFFF else in_pascal)
+    decoded.append(Ignored(device, "null", "air_pressure") if pressure == 0xFFFF else in_pascal)
     for name, at, bit in (("voc_index", air.voc, 6), ("nox_index", air.voc + 1, 7)):
         index = body[at] << 1 | body[air.flags] >> bit & 1
-        known = Observed(device, time, name, float(index), "1")
-        found.append(Ignored(device, "null", name) if index == _INDEX_MISSING else known)
+        observed = Observed(device, time, name, float(index), "1")
+        decoded.append(Ignored(device, "null", name) if index == _INDEX_MISSING else observed)
     at, size = air.luminosity
     light = int.from_bytes(body[at : at + size], "big")
     lux = exp(light * _LOGARITHM_STEP) - 1 if size == 1 else light / 100
-    known = Observed(device, time, "illuminance", lux, "lx")
-    found.append(Ignored(device, "null", "illuminance") if light == 256**size - 1 else known)
-    return found
+    observed = Observed(device, time, "illuminance", lux, "lx")
+    decoded.append(Ignored(device, "null", "illuminance") if light == 256**size - 1 else observed)
+    return decoded
 
 
 def rawv2(device: str, time: Micros | None, body: bytes) -> list[Found]:
     """The values of data format 5, 24 bytes. Raises RejectedMessage."""
     if len(body) < _SIZE:
         raise RejectedMessage("truncated.ruuvi-format", needed=_SIZE, size=len(body))
-    found: list[Found] = []
+    decoded: list[Found] = []
     for field in _FIELDS:
         value = int.from_bytes(body[field.at : field.at + field.size], "big", signed=field.signed)
-        found.append(
+        decoded.append(
             Ignored(device, "null", field.name)
             if value == field.missing
             else Observed(device, time, field.name, value / field.divisor, field.unit)
         )
     pressure = int.from_bytes(body[5:7], "big")
-    found.insert(
+    decoded.insert(
         2,
         Ignored(device, "null", "air_pressure")
         if pressure == 0xFFFF
@@ -231,14 +231,14 @@ def rawv2(device: str, time: Micros | None, body: bytes) -> list[Found]:
     )
     power = int.from_bytes(body[13:15], "big")
     battery, transmit = power >> 5, power & 0x1F
-    found.append(
+    decoded.append(
         Ignored(device, "null", "battery_voltage")
         if battery == 0x7FF
         else Observed(device, time, "battery_voltage", (1600 + battery) / 1000, "V")
     )
-    found.append(
+    decoded.append(
         Ignored(device, "null", "transmit_power")
         if transmit == 0x1F
         else Observed(device, time, "transmit_power", float(transmit * 2 - 40), "dBm")
     )
-    return found
+    return decoded

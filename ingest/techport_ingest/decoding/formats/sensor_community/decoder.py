@@ -104,10 +104,10 @@ def _one(device: str, entry: object) -> Found:
     if type(entry) is not dict or type(entry.get("value_type")) is not str:
         raise RejectedMessage("wrong-shape.sensor-community-entry")
     kind: str = entry["value_type"]
-    known = _known(kind)
-    if known is None:
+    described = _known(kind)
+    if described is None:
         return Ignored(device, "diagnostics", kind[:80], entry.get("value"))
-    key, unit = known
+    key, unit = described
     raw = entry.get("value")
     text = raw.strip().removesuffix(" dBm") if type(raw) is str else raw
     value = number(text) if type(text) is str else text
@@ -117,10 +117,10 @@ def _one(device: str, entry: object) -> Found:
 
 @remembered(1024)
 def _known(kind: str) -> tuple[str, str | None] | None:
-    known = TYPES.get(kind)
-    if known is not None:
-        return known
+    described = TYPES.get(kind)
+    if described is not None:
+        return described
     prefix, _, rest = kind.partition("_")
     channel = _PREFIXES.get(prefix)
-    known = TYPES.get(rest)
-    return None if channel is None or known is None else (known[0] + channel, known[1])
+    described = TYPES.get(rest)
+    return None if channel is None or described is None else (described[0] + channel, described[1])

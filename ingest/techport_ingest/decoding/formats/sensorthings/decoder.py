@@ -35,7 +35,7 @@ def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
         time = _time(observation.get("resultTime"), message, times)
     result = observation["result"]
     if type(result) is list:  # a MultiDatastream
-        return [place(device, time, f"datastream.{stream}-{i}", one) for i, one in enumerate(result[:100])] or [
+        return [place(device, time, f"datastream.{stream}-{i}", item) for i, item in enumerate(result[:100])] or [
             Ignored(device, "null")
         ]
     if type(result) is str and number(result) is not None:

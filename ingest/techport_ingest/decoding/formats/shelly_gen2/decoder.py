@@ -125,8 +125,8 @@ def decode(message: Message, device: str) -> list[Found]:
     document = json_document(message.payload)
     if "status" in levels[1:-1]:
         at = levels.index("status", 1)
-        found = _component(device_id(levels[at - 1]), None, levels[at + 1], document)
-        return found or [Ignored(device_id(levels[at - 1]), "empty")]
+        decoded = _component(device_id(levels[at - 1]), None, levels[at + 1], document)
+        return decoded or [Ignored(device_id(levels[at - 1]), "empty")]
     if type(document) is not dict:
         raise RejectedMessage("wrong-shape.shelly", kind=json_type(document))
     source = document.get("src")
@@ -140,11 +140,11 @@ def decode(message: Message, device: str) -> list[Found]:
     if method == "NotifyEvent":
         return _events(device, params)
     time = _seconds(params.get("ts"))
-    found = []
+    decoded = []
     for component, state in params.items():
         if component != "ts":
-            found.extend(_component(device, time, component, state))
-    return found or [Ignored(device, "empty")]
+            decoded.extend(_component(device, time, component, state))
+    return decoded or [Ignored(device, "empty")]
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -161,20 +161,20 @@ def _component(device: str, time: Micros | None, component: str, state: object) 
         return [Ignored(device, "status", component, state, time)]
     if type(state) is not dict:
         return [Ignored(device, "removed" if state is None else "status", component, state, time)]
-    found: list[Found] = []
+    decoded: list[Found] = []
     time = _seconds(state.get("last_updated_ts")) or time
     for path, value in leaves(state):
         name = path[0] if len(path) == 1 else ".".join(path)
         if name == "id" or (path[-1].isdecimal() and path[-1] != "0"):
             continue  # the number is in the component's name; a list is ignored once
         if name in _NOT_MEASURED or path[-1] == "0" or path[0] in _NOT_YET:
-            found.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0"), value, time))
+            decoded.append(Ignored(device, "status", f"{component}.{name}".removesuffix(".0"), value, time))
         elif value is None:
-            found.append(Ignored(device, "removed", f"{component}.{name}"))
+            decoded.append(Ignored(device, "removed", f"{component}.{name}"))
         else:
             key, unit = _name(kind, number, name)
-            found.append(place(device, time, key, value, unit, f"{component}.{name}"))
-    return found
+            decoded.append(place(device, time, key, value, unit, f"{component}.{name}"))
+    return decoded
 
 
 @remembered(8192)
@@ -183,26 +183,26 @@ def _name(kind: str, number: str, name: str) -> tuple[str, str | None]:
     phase = ""
     if kind in ("em", "emdata") and name[:1] in _PHASES and name[1:2] == "_":
         phase, name = name[0], name[2:]
-    known, unit = VALUES.get(name, (name, None))
-    known = _OF_KINDS.get((kind, name), known)
+    quantity_name, unit = VALUES.get(name, (name, None))
+    quantity_name = _OF_KINDS.get((kind, name), quantity_name)
     channel = "-".join(part for part in (number if number != "0" else "", phase) if part)
     if not channel:
-        return known, unit
-    return (f"{known}-{channel}" if "." in known else f"{known}.{channel}"), unit
+        return quantity_name, unit
+    return (f"{quantity_name}-{channel}" if "." in quantity_name else f"{quantity_name}.{channel}"), unit
 
 
 def _events(device: str, params: dict[str, Any]) -> list[Found]:
     events = params.get("events")
     if type(events) is not list:
         raise RejectedMessage("wrong-shape.shelly-field", field="events", kind=json_type(events))
-    found: list[Found] = []
+    decoded: list[Found] = []
     for event in events:
         if type(event) is dict and type(data := event.get("data")) is dict and "BTHome_version" in data:
-            found += _bluetooth(_seconds(event.get("ts", params.get("ts"))), data)
+            decoded += _bluetooth(_seconds(event.get("ts", params.get("ts"))), data)
         elif type(event) is dict:
             text = f"{event.get('component', '')!s:.40} {event.get('event', '')!s:.40}".strip()
-            found.append(DeviceEvent(device, _seconds(event.get("ts", params.get("ts"))), "button", text))
-    return found or [Ignored(device, "empty")]
+            decoded.append(DeviceEvent(device, _seconds(event.get("ts", params.get("ts"))), "button", text))
+    return decoded or [Ignored(device, "empty")]
 
 
 _BTHOME = MappingProxyType(
@@ -240,21 +240,21 @@ def _bluetooth(time: Micros | None, data: dict[str, Any]) -> list[Found]:
     if type(address) is not str or not address:
         raise RejectedMessage("no-device.payload", pointer="/params/events/0/data/address")
     device = device_id(address)
-    found: list[Found] = []
+    decoded: list[Found] = []
     for key, value in data.items():
         if key in _OF_THE_RADIO:
             continue
         values = value if type(value) is list else [value]
-        for number, one in enumerate(values[:_MOST_OF_A_KIND], 1):
+        for number, item in enumerate(values[:_MOST_OF_A_KIND], 1):
             if key == "button":
-                pressed = type(one) is int and one > 0
-                event = DeviceEvent(device, time, "button", f"{number}: {one}")
-                found.append(event if pressed else Ignored(device, "no-action", key))
+                pressed = type(item) is int and item > 0
+                event = DeviceEvent(device, time, "button", f"{number}: {item}")
+                decoded.append(event if pressed else Ignored(device, "no-action", key))
                 continue
             name, unit = _BTHOME.get(key.lower(), (key, None))
             channel = f".{number}" if len(values) > 1 else ""
-            found.append(place(device, time, name + channel, one, unit, key))
-    return found or [Ignored(device, "empty")]
+            decoded.append(place(device, time, name + channel, item, unit, key))
+    return decoded or [Ignored(device, "empty")]
 
 
 _MOST_OF_A_KIND = 20

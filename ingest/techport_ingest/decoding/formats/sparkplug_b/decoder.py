@@ -96,7 +96,10 @@ class SparkplugB:
                 if metric.HasField("alias"):
                     birth.by_alias[metric.alias] = described
         earlier = self._births.pop(source, [])
-        self._births[source] = [birth, *(one for one in earlier if one.time < birth.time)][:2]
+        self._births[source] = [
+            birth,
+            *(earlier_birth for earlier_birth in earlier if earlier_birth.time < birth.time),
+        ][:2]
         if len(self._births) > self._most:
             del self._births[next(iter(self._births))]
 
@@ -107,19 +110,19 @@ class SparkplugB:
 
     def _values(self, payload: Payload, source: str, device: str, sent: Micros | None) -> list[Found]:
         birth = self._birth_of(source, payload)
-        found: list[Found] = []
+        decoded: list[Found] = []
         for metric in payload.metrics:
             try:
-                known = _described(metric, birth)
+                described = _described(metric, birth)
             except RejectedMessage as error:
-                found.append(Unreadable.of(error, device))
+                decoded.append(Unreadable.of(error, device))
                 continue
             time = metric.timestamp * 1000 if metric.HasField("timestamp") and metric.timestamp < 2**52 else sent
             try:
-                found.append(_one(metric, known, device, time))
+                decoded.append(_one(metric, described, device, time))
             except RejectedMessage as error:
-                found.append(Unreadable.of(error, device, known.name))
-        return unless_unreadable(found)
+                decoded.append(Unreadable.of(error, device, described.name))
+        return unless_unreadable(decoded)
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -167,14 +170,14 @@ def _described(metric: Metric, birth: _Birth | None) -> Described:
         if from_birth is not None and not metric.HasField("datatype"):
             return from_birth
         return Described(metric.name, metric.datatype, from_birth.unit if from_birth else _unit(metric))
-    known = birth.by_alias.get(metric.alias) if birth is not None and metric.HasField("alias") else None
-    if known is None:
+    described = birth.by_alias.get(metric.alias) if birth is not None and metric.HasField("alias") else None
+    if described is None:
         raise RejectedMessage("unknown-alias", alias=str(metric.alias))
-    return known
+    return described
 
 
-def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> Found:
-    name = known.name
+def _one(metric: Metric, described: Described, device: str, time: Micros | None) -> Found:
+    name = described.name
     if name == "bdSeq" or name.startswith(_CONTROL):
         return Ignored(device, "control", name)
     if metric.is_transient:
@@ -182,33 +185,33 @@ def _one(metric: Metric, known: Described, device: str, time: Micros | None) -> 
     kind = metric.WhichOneof("value")
     if metric.is_null or kind is None:
         return Ignored(device, "null", name)
-    if known.datatype in _IGNORED_TYPES or known.datatype > 19:
+    if described.datatype in _IGNORED_TYPES or described.datatype > 19:
         if kind == "string_value":
-            return text_value(device, time, quantity(name), metric.string_value, known.unit, name)
-        return Ignored(device, _IGNORED_TYPES.get(known.datatype, "array"), name)
+            return text_value(device, time, quantity(name), metric.string_value, described.unit, name)
+        return Ignored(device, _IGNORED_TYPES.get(described.datatype, "array"), name)
     if kind in ("string_value", "bytes_value", "dataset_value", "template_value"):
         if kind == "string_value":
-            return text_value(device, time, quantity(name), metric.string_value, known.unit, name)
+            return text_value(device, time, quantity(name), metric.string_value, described.unit, name)
         return Ignored(device, "data", name)
-    value = float(_signed(getattr(metric, kind), known))
+    value = float(_signed(getattr(metric, kind), described))
     if not isfinite(value):
         return Ignored(device, "not-finite", name)  # how PLCs say that a sensor is broken
-    return Observed(device, time, quantity(name), value, known.unit, maker=name)
+    return Observed(device, time, quantity(name), value, described.unit, maker=name)
 
 
-def _signed(value: float | int | bool, known: Described) -> float | int | bool:
+def _signed(value: float | int | bool, described: Described) -> float | int | bool:
     """Integers of signed types come as unsigned: 0xFFFFFFFB of an Int32 is -5.
 
     Raises RejectedMessage where the type is unknown and the number could be either.
     """
     if type(value) is not int:
         return value
-    bits = _SIGNED.get(known.datatype)
+    bits = _SIGNED.get(described.datatype)
     if bits is not None:
         half = 1 << (bits - 1)
         return ((value & (2 * half - 1)) ^ half) - half
-    if known.datatype not in _NUMBERS and value >= 2**31:
-        raise RejectedMessage("unknown-type", name=known.name[:100], value=str(value))
+    if described.datatype not in _NUMBERS and value >= 2**31:
+        raise RejectedMessage("unknown-type", name=described.name[:100], value=str(value))
     return value
 
 

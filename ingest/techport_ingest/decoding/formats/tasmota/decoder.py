@@ -104,8 +104,8 @@ class Tasmota:
         sensors = document.get("StatusSNS", document)
         if type(sensors) is not dict:
             raise RejectedMessage("wrong-shape.tasmota-status", kind=json_type(sensors))
-        found = _values(sensors, device, _time(sensors, message.received, self._times))
-        return found or [Ignored(device, "no-sensor")]
+        decoded = _values(sensors, device, _time(sensors, message.received, self._times))
+        return decoded or [Ignored(device, "no-sensor")]
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -149,13 +149,13 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
     temperature = sensors.get("TempUnit") if type(sensors.get("TempUnit")) is str else "C"
     pressure = sensors.get("PressureUnit") if type(sensors.get("PressureUnit")) is str else "hPa"
     speed = sensors.get("SpeedUnit") if type(sensors.get("SpeedUnit")) is str else None
-    found: list[Found] = []
+    decoded: list[Found] = []
     own, radio = _radio_devices(sensors)
     for owner, part, values in radio:
         for path, value in leaves(values):
             if path[0] not in _OF_RADIO:
                 key, unit = _name(("", *path), str(temperature), str(pressure))
-                found.append(place(owner, time, key.removeprefix("."), value, unit, ".".join(path), part))
+                decoded.append(place(owner, time, key.removeprefix("."), value, unit, ".".join(path), part))
     for path, value in leaves(own):
         if path[0] in _NOT_VALUES or len(path) > DEEPEST:
             continue
@@ -168,8 +168,8 @@ def _values(sensors: dict[str, Any], device: str, time: Micros | None) -> list[F
             )  # SCD30 and SCD40 give what they measure and an average
         if type(value) is str and value in ("ON", "OFF"):
             value = value == "ON"
-        found.append(place(device, time, key, value, unit, ".".join(path), _sensor(path)))
-    return found
+        decoded.append(place(device, time, key, value, unit, ".".join(path), _sensor(path)))
+    return decoded
 
 
 def _radio_devices(sensors: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str, dict[str, Any]]]]:
@@ -222,7 +222,7 @@ def _name(path: tuple[str, ...], temperature: str, pressure: str) -> tuple[str, 
         return name + channel, "°F" if temperature == "F" else "°C"
     if leaf in _PRESSURES:
         return _PRESSURES[leaf] + channel, pressure
-    known = (_LIGHTNING if sensor == "AS3935" else LEAVES).get(leaf)
-    if known is not None:
-        return known[0] + channel, known[1]
+    described = (_LIGHTNING if sensor == "AS3935" else LEAVES).get(leaf)
+    if described is not None:
+        return described[0] + channel, described[1]
     return ".".join(path), None

@@ -134,8 +134,8 @@ class TheThingsStack:
             time = _instant(envelope.received_at)
         if time is not None:
             time = self._first.time(device, (uplink.session_key_id, uplink.f_cnt, uplink.frm_payload), time)
-        found = self._values(envelope, uplink, device, time, message.received)
-        return [*found, *signal(device, time, raw_json(uplink.rx_metadata))] if self._with_signal else found
+        decoded = self._values(envelope, uplink, device, time, message.received)
+        return [*decoded, *signal(device, time, raw_json(uplink.rx_metadata))] if self._with_signal else decoded
 
     def radio(self, message: Message) -> Radio | None:
         """See RadioDecoder."""
@@ -212,24 +212,24 @@ def _no_uplink(envelope: _Envelope, device: str) -> list[Found]:
 
 
 def _normalized(payload: object, device: str, time: Micros | None) -> list[Found]:
-    found: list[Found] = []
+    decoded: list[Found] = []
     if not payload:
-        return found
+        return decoded
     for record in payload if type(payload) is list else [payload]:
         if type(record) is not dict:
             raise RejectedMessage("wrong-shape.tts-normalized", kind=json_type(record))
         try:
             measured = _instant(record.get("time"))
         except RejectedMessage as error:
-            found.append(Unreadable.of(error, device, values=len(record) - 1))
+            decoded.append(Unreadable.of(error, device, values=len(record) - 1))
             continue
         for path, value in leaves(record):
             if path == ("time",):
                 continue
             name, unit = NORMALIZED.get(".".join(path)) or (".".join(path), None)
             value = _STATES.get(value, value) if type(value) is str else value
-            found.append(place(device, time if measured is None else measured, name, value, unit, ".".join(path)))
-    return found
+            decoded.append(place(device, time if measured is None else measured, name, value, unit, ".".join(path)))
+    return decoded
 
 
 def _instant(text: object) -> Micros | None:

@@ -43,15 +43,15 @@ def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
         raise RejectedMessage("empty.ultralight")
     if single is not None:
         return _one(device, None, single, text)
-    found: list[Found] = []
+    decoded: list[Found] = []
     for group in text.split("#"):
         try:
-            found.extend(_group(message, device, group, times))
+            decoded.extend(_group(message, device, group, times))
         except RejectedMessage as error:
-            found.append(Unreadable.of(error, device, values=group.count("|") // 2))
-        if len(found) > MOST_VALUES:
+            decoded.append(Unreadable.of(error, device, values=group.count("|") // 2))
+        if len(decoded) > MOST_VALUES:
             raise too_many()
-    return unless_unreadable(found)
+    return unless_unreadable(decoded)
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -69,7 +69,7 @@ def _group(message: Message, device: str, group: str, times: TimeReader) -> list
             raise RejectedMessage("not-ultralight.pairs", group=group[:100])
         parts = parts[1:]
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [one for name, value in pairs for one in _one(device, time, name, value)]
+    return [part for name, value in pairs for part in _one(device, time, name, value)]
 
 
 def _one(device: str, time: Micros | None, name: str, text: str) -> list[Found]:

@@ -100,11 +100,11 @@ def decode(message: Message, device: str, times: TimeReader) -> list[Found]:
     device = device_id("-".join(names)) or device
     state = json_object(message.payload, "wrong-shape.zigbee2mqtt")
     time = _last_seen(state.get("last_seen"), message, times)
-    found: list[Found] = []
+    decoded: list[Found] = []
     for path, value in leaves(state):
         if path[0] != "last_seen":
-            found.append(_one(device, time, path, value, state))
-    return found or [Ignored(device, "empty")]
+            decoded.append(_one(device, time, path, value, state))
+    return decoded or [Ignored(device, "empty")]
 
 
 def sender(topic: str, payload: bytes) -> Sender:
@@ -157,10 +157,10 @@ def _named(path: tuple[str, ...]) -> tuple[str, str | None, str]:
     name, unit = KNOWN.get(path[0], (None, None)) if len(path) == 1 else (None, None)
     ending = _ENDPOINT.fullmatch(path[0]) if len(path) == 1 and name is None else None
     if ending is not None:  # of one endpoint or phase
-        known = _OF_THE_MAINS.get(ending["name"]) or KNOWN.get(ending["name"])
-        if known is not None:
-            separator = "-" if "." in known[0] else "."
-            return f"{known[0]}{separator}{ending['endpoint']}", known[1], path[0]
+        described = _OF_THE_MAINS.get(ending["name"]) or KNOWN.get(ending["name"])
+        if described is not None:
+            separator = "-" if "." in described[0] else "."
+            return f"{described[0]}{separator}{ending['endpoint']}", described[1], path[0]
     return name or quantity_of_path(path), unit, ".".join(path)
 
 

@@ -35,8 +35,8 @@ def upgrade() -> None:
         definition.setdefault("licence", "CC-BY-4.0")
         if definition != before:
             where = (versions.c.pilot == pilot) & (versions.c.version == version)
-            kept = json.dumps(definition, ensure_ascii=False, separators=(",", ":"))
-            bind.execute(sa.update(versions).where(where).values(definition=kept))
+            content = json.dumps(definition, ensure_ascii=False, separators=(",", ":"))
+            bind.execute(sa.update(versions).where(where).values(definition=content))
         newest[pilot] = definition, source
     rows = [
         {"pilot": pilot}
