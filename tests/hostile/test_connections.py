@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 
 import httpx
@@ -14,14 +17,17 @@ import pytest
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.settings import WebSettings
-from techport_dashboards.web import request_slots
+from techport_dashboards.sta import writing
+from techport_dashboards.web import device_messages, request_slots
 from techport_dashboards.web.connections import ConnectionLimits
-from techport_dashboards.web.request_slots import THREADS
+from techport_dashboards.web.request_slots import RESERVED, THREADS
 from techport_dashboards.web.server import WebServer
+from techport_pilots.access.credentials import Credentials
 from tests.dashboards.conftest import anyio_backend, city
 from tests.dashboards.web import City
 from tests.ingest.running import eventually
 from tests.servers.mosquitto import free_port
+from tests.sta.test_sensorthings import ROOT, datastream
 
 __all__ = ["anyio_backend", "city"]
 
@@ -182,3 +188,112 @@ async def test_long_bodies_have_bounded_room(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(Problem):
             await stack.enter_async_context(slots.room_for_body("a"))
         await stack.enter_async_context(slots.room_for_body("b"))
+
+
+class SilentBroker:
+    """Takes messages, and acknowledges none until it is told to: as the embedded one while the store is away."""
+
+    def __init__(self) -> None:
+        self._answers: list[Future[None]] = []
+        self._is_silent = True
+
+    def __call__(self, topic: str, payload: bytes) -> Future[None]:
+        answer: Future[None] = Future()
+        self._answers.append(answer)
+        if not self._is_silent:
+            answer.set_result(None)
+        return answer
+
+    async def has(self, messages: int) -> None:
+        async with asyncio.timeout(120):
+            while len(self._answers) < messages:
+                await asyncio.sleep(0.01)
+
+    def acknowledge(self) -> None:
+        """All that it has, and from now on each at once."""
+        self._is_silent = False
+        for answer in self._answers:
+            answer.set_result(None)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> SilentBroker:
+    monkeypatch.setattr(device_messages, "PATIENCE", 600.0)
+    monkeypatch.setattr(writing, "STORED_WITHIN", 0.1)  # what this broker acknowledges never comes to the store
+    return SilentBroker()
+
+
+@pytest.fixture
+async def web(city: City, broker: SilentBroker) -> AsyncIterator[httpx.AsyncClient]:
+    app = city.app(WebSettings(slot_seconds=15.0))
+    app.state.services = dataclasses.replace(app.state.services, post=broker)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def crane(city: City) -> httpx.BasicAuth:
+    issued = Credentials(city.registry.database).issue("kai-luft", "kran", "test")
+    return httpx.BasicAuth(issued.username, issued.password)
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_the_broker_keeps_nobody_from_a_thread(
+    web: httpx.AsyncClient, broker: SilentBroker, crane: httpx.BasicAuth
+) -> None:
+    stream = (await datastream(web, "kran", "pm10"))["@iot.id"]
+    observations = f"{ROOT}/Datastreams({stream})/Observations"
+    upload = {"params": {"device": "kran"}, "content": b"time,pm10\n2025-11-02T12:00:00Z,1\n"}
+    async with asyncio.TaskGroup() as tasks:
+        sent = []
+        for number in range((THREADS + 8) // 3):
+            posted = {"result": number, "phenomenonTime": f"2025-11-02T12:{number:02d}:00Z"}
+            sent += [
+                tasks.create_task(web.post("/push/native", json={"pm10": number}, auth=crane)),
+                tasks.create_task(web.post(observations, json=posted, auth=crane)),
+                tasks.create_task(web.post("/pilots/kai-luft/onboarding/file", **upload)),
+            ]
+        assert len(sent) > THREADS
+        await broker.has(THREADS - RESERVED)
+        statuses = [(await web.get(path)).status_code for path in ("/api/v1/pilots", "/pilots/kai-luft")]
+        waiting = sum(not request.done() for request in sent)
+        broker.acknowledge()
+    assert (statuses, waiting) == ([200, 200], len(sent))
+    assert {request.result().status_code for request in sent} == {202}
+
+
+@pytest.mark.anyio
+async def test_few_of_a_client_wait_for_the_broker(
+    web: httpx.AsyncClient, broker: SilentBroker, crane: httpx.BasicAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_slots, "WITHOUT_SLOT_OF_CLIENT", 2)
+
+    async def push() -> httpx.Response:
+        return await web.post("/push/native", json={"pm10": 1}, auth=crane)
+
+    async with asyncio.TaskGroup() as tasks:
+        accepted = [tasks.create_task(push()) for _ in range(2)]
+        await broker.has(2)
+        refused = await push()
+        broker.acknowledge()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.json()["type"].endswith("server-busy")
+    assert [request.result().status_code for request in accepted] == [202, 202]
+    assert (await push()).status_code == 202, "there is room again"
+
+
+def test_room_without_a_slot_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_slots, "WITHOUT_SLOT", 3)
+    monkeypatch.setattr(request_slots, "WITHOUT_SLOT_OF_CLIENT", 2)
+    slots = request_slots.RequestSlots(longest_wait=0.1)
+    with ExitStack() as stack:
+        for client in ("a", "a", "b"):
+            stack.enter_context(slots.room_without_slot(client))
+        with pytest.raises(Problem):
+            stack.enter_context(slots.room_without_slot("c"))
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(slots.room_without_slot("a"))
+        with pytest.raises(Problem):
+            stack.enter_context(slots.room_without_slot("a"))
+        stack.enter_context(slots.room_without_slot("b"))

@@ -22,7 +22,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from techport_dashboards.problems import Problem
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import ServicesDep
-from techport_dashboards.web.device_messages import give_to_broker, sender, unpacked
+from techport_dashboards.web.device_messages import sender, to_broker, unpacked
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.access.credentials import Credential
 from techport_pilots.formats import formats
@@ -53,6 +53,7 @@ async def push(
     """Take one message of a device. `event` is what ChirpStack's webhook calls the kind of an event."""
     payload = unpacked(await request.body(), request.headers.get("content-encoding", ""))
     topic = "/".join([f"{credential.topics}push", form, *([event] if event else [])])
-    await give_to_broker(services, topic, payload)
+    async with to_broker(request, services) as give:
+        await give(topic, payload)
     body = {"status": "kept", "topic": topic, "bytes": len(payload)}
     return Response(msgspec.json.encode(body), 202, media_type="application/json")

@@ -13,7 +13,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, ServicesDep
-from techport_dashboards.web.device_messages import give_to_broker
+from techport_dashboards.web.device_messages import to_broker
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_pilots.device_names import as_id
 from techport_pilots.devices.csv_files import LARGEST, MOST_DEVICES, CsvPart, NotCsv, parts, text_of
@@ -51,14 +51,17 @@ async def upload(
     raw = await _body(request)
     made = await asyncio.to_thread(_parts, raw)
     given_up = asyncio.get_running_loop().time() + LONGEST
-    for part in made:
-        owner = as_id(part.device) if part.device else parameters.device
-        topic = f"pilots/{pilot.id}/{owner}/push/csv"
-        try:
-            async with asyncio.timeout_at(given_up):
-                await give_to_broker(services, topic, part.payload)
-        except (Problem, TimeoutError) as error:
-            raise Problem("not-taken", "Line {line} and those after it were not accepted.", line=part.first) from error
+    async with to_broker(request, services) as give:
+        for part in made:
+            owner = as_id(part.device) if part.device else parameters.device
+            topic = f"pilots/{pilot.id}/{owner}/push/csv"
+            try:
+                async with asyncio.timeout_at(given_up):
+                    await give(topic, part.payload)
+            except (Problem, TimeoutError) as error:
+                raise Problem(
+                    "not-taken", "Line {line} and those after it were not accepted.", line=part.first
+                ) from error
     body = {"lines": sum(part.lines for part in made), "messages": len(made)}
     return Response(msgspec.json.encode(body), 202, media_type="application/json")
 

@@ -38,8 +38,8 @@ from techport_dashboards.sta.options import Options
 from techport_dashboards.viewer import Viewer
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import Services, ServicesDep
-from techport_dashboards.web.device_messages import give_to_broker, sender, unpacked
-from techport_dashboards.web.request_slots import SlotRoute
+from techport_dashboards.web.device_messages import sender, to_broker, unpacked
+from techport_dashboards.web.request_slots import Slot, SlotRoute
 from techport_pilots.access.credentials import Credential
 from techport_pilots.registry.lifecycle import NOT_COLLECTED
 from techport_storage import clock
@@ -125,7 +125,7 @@ async def create_observations(request: Request, services: ServicesDep, credentia
             parameter="dataArray",
             example='[["2026-05-04T12:00:00Z", 21.5]]',
         )
-    stored = await _kept(checked, services)
+    stored = await _kept(checked, request, services)
     answers = _answers(request, services, batch.graph)
     links = [
         _REFUSED if isinstance(row, str) else answers.link("Observations", observations.id_of(row, batch.graph))
@@ -148,7 +148,7 @@ async def _created(request: Request, services: Services, credential: Credential,
         raise Problem(
             "bad-parameter", "The Observation cannot be created: {why}", why=row, parameter="result", example="21.5"
         )
-    stored = await _kept(checked, services)
+    stored = await _kept(checked, request, services)
     if stored:  # with the time of its arrival
         row = await run_in_threadpool(observations.at, services.raw_store, row.stream, row.time) or row
     answers = _answers(request, services, batch.graph)
@@ -399,16 +399,22 @@ class _Waiting:
     count = 0
 
 
-async def _kept(checked: Checked, services: Services) -> bool:
-    """Hand the messages to the broker, and wait for the store; whether it has them. Raises Problem."""
-    for topic, payload in checked.messages:
-        await give_to_broker(services, topic, payload)
+async def _kept(checked: Checked, request: Request, services: Services) -> bool:
+    """Hand the messages to the broker, and wait for the store; whether it has them. Raises Problem.
+
+    The request has a slot again if the store has them, and only then needs it.
+    """
+    async with to_broker(request, services) as give:
+        for topic, payload in checked.messages:
+            await give(topic, payload)
     last = {row.stream: row for row in checked.rows if isinstance(row, Row)}  # messages are stored in their order
     if _Waiting.count >= MOST_WAITING:
         return False
     _Waiting.count += 1
     try:
         pause, until = 0.01, time.monotonic() + STORED_WITHIN
+        if not await _slot_again(request):
+            return False
         while not await run_in_threadpool(_stored, list(last.values()), services):
             if time.monotonic() > until:
                 return False
@@ -416,6 +422,17 @@ async def _kept(checked: Checked, services: Services) -> bool:
             pause = min(0.2, 2 * pause)
     finally:
         _Waiting.count -= 1
+    return True
+
+
+async def _slot_again(request: Request) -> bool:
+    """Whether a slot, given back for the broker, became free in time. The messages are kept in any case."""
+    slot: Slot = request.state.slot
+    try:
+        async with asyncio.timeout(STORED_WITHIN):
+            await slot.take()
+    except (Problem, TimeoutError):
+        return False
     return True
 
 

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
@@ -13,6 +15,7 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.settings import NotTaken
 from techport_dashboards.web.dependencies import Services
 from techport_dashboards.web.request_bounds import LARGEST_MESSAGE
+from techport_dashboards.web.request_slots import slot_given_back
 from techport_pilots.access.credentials import Credential, Credentials
 
 PATIENCE = 10.0
@@ -36,8 +39,21 @@ def sender(request: Request, services: Services) -> Credential:
     return credential
 
 
-async def give_to_broker(services: Services, topic: str, payload: bytes) -> None:
-    """Publish the message; back when the broker has acknowledged it. Raises Problem where it has not."""
+@asynccontextmanager
+async def to_broker(request: Request, services: Services) -> AsyncIterator[Callable[[str, bytes], Awaitable[None]]]:
+    """A function that publishes a message of the request. It is back when the broker has acknowledged the message, and
+    raises Problem where it has not. The request has no slot from now on. Raises Problem when too many wait already.
+    """
+
+    async def give(topic: str, payload: bytes) -> None:
+        await _publish(services, topic, payload)
+
+    with slot_given_back(request):
+        yield give
+
+
+async def _publish(services: Services, topic: str, payload: bytes) -> None:
+    """Raises Problem."""
     try:
         if services.post is None:
             raise NotTaken("this process has no broker to give it to")

@@ -7,14 +7,17 @@ request that waits for a slot waits in the event loop, which costs nothing.
 
 What a client sends has arrived before the slot is taken: it may take its time, and needs no credential for it. Long
 bodies are few at a time, of one client and of all, so that they do not fill the memory.
+
+A request that hands a message on and waits for the broker needs no thread meanwhile. It gives its slot back: while the
+store is away nothing is acknowledged, and requests that wait for that would keep everybody else out.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from fastapi import Request, Response
@@ -37,6 +40,9 @@ SHORT_BODY = 64 * 1024
 LONG_BODIES, LONG_BODIES_OF_CLIENT = 64, 16
 """Longer ones that are in memory at the same time, of 4 MB at most."""
 
+WITHOUT_SLOT, WITHOUT_SLOT_OF_CLIENT = 256, 64
+"""Requests that have given their slot back and wait for the broker at the same time, with what they hand on."""
+
 
 class RequestSlots:
     """How many requests may hold a thread at the same time, and how many a long body. One waits at most `longest_wait`
@@ -48,6 +54,7 @@ class RequestSlots:
         self._longest_wait = longest_wait
         self._bodies: Counter[str] = Counter()  # by client
         self._room = asyncio.Condition()
+        self._without_slot: Counter[str] = Counter()  # by client
 
     @asynccontextmanager
     async def room_for_body(self, client: str) -> AsyncIterator[None]:
@@ -71,6 +78,20 @@ class RequestSlots:
             async with self._room:
                 self._room.notify_all()
 
+    @contextmanager
+    def room_without_slot(self, client: str) -> Iterator[None]:
+        """While a request waits for the broker. Raises Problem at once when there is no room: who sends can repeat."""
+        waiting = self._without_slot
+        if waiting.total() >= WITHOUT_SLOT or waiting[client] >= WITHOUT_SLOT_OF_CLIENT:
+            raise Problem("server-busy", "Too many messages are waiting for the broker, of this client or of all.")
+        waiting[client] += 1
+        try:
+            yield
+        finally:
+            waiting[client] -= 1
+            if waiting[client] <= 0:
+                del waiting[client]
+
     async def acquire(self) -> None:
         """Take a slot. Raises Problem when none becomes free in time."""
         if not self._free.locked():
@@ -86,6 +107,37 @@ class RequestSlots:
         self._free.release()
 
 
+class Slot:
+    """That of one request, which may give it back before it has its answer."""
+
+    def __init__(self, slots: RequestSlots) -> None:
+        self._slots = slots
+        self._is_taken = False
+
+    async def take(self) -> None:
+        """Raises Problem when none becomes free in time."""
+        if not self._is_taken:
+            await self._slots.acquire()
+            self._is_taken = True
+
+    def give_back(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._slots.release()
+
+
+@contextmanager
+def slot_given_back(request: Request) -> Iterator[None]:
+    """While a request of a SlotRoute waits for the broker. It has no slot afterwards: before it uses threads again, it
+    takes `request.state.slot`. Raises Problem when too many wait already.
+    """
+    slots: RequestSlots = request.app.state.services.request_slots
+    with slots.room_without_slot(_client(request)):
+        slot: Slot = request.state.slot
+        slot.give_back()
+        yield
+
+
 class SlotRoute(APIRoute):
     """A route whose handler, with its dependencies, runs in a slot. The answer is sent after the slot is free again."""
 
@@ -93,12 +145,12 @@ class SlotRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_in_slot(request: Request) -> Response:
-            slots: RequestSlots = request.app.state.services.request_slots
-            await slots.acquire()
+            slot = request.state.slot = Slot(request.app.state.services.request_slots)
+            await slot.take()
             try:
                 return await handle(request)
             finally:
-                slots.release()
+                slot.give_back()
 
         async def handle_once_arrived(request: Request) -> Response:
             length = _length(request)
@@ -109,13 +161,17 @@ class SlotRoute(APIRoute):
                     await request.body()
                     return await handle_in_slot(request)
                 slots: RequestSlots = request.app.state.services.request_slots
-                async with slots.room_for_body(request.client.host if request.client else ""):
+                async with slots.room_for_body(_client(request)):
                     await request.body()
                     return await handle_in_slot(request)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
 
         return handle_once_arrived
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _length(request: Request) -> int | None:
