@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from techport_ingest.decoding.flattening import numbers_something
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
@@ -405,3 +406,15 @@ def test_records_of_a_list_within_a_list_are_named_and_their_ids_are_no_values()
         explanation = read({"topic": "a/+"}, "a/77", message, "77")
         assert stored(explanation) == {"air_temperature": (24.5, "Cel"), "relative_humidity": (60, "%")}
         assert reasons(explanation) == []
+
+
+@pytest.mark.parametrize("key", ["id", "lsid", "sensorsId", "device_address", "modelid", "parcelId", "devEUI", "probe"])
+def test_what_numbers_something_is_an_id(key: str) -> None:
+    assert numbers_something(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["lid", "fuel_lid", "tankLid", "grid", "gridImport", "export", "energy.import", "humid"]
+)
+def test_words_that_end_like_an_id_are_none(key: str) -> None:
+    assert not numbers_something(key)

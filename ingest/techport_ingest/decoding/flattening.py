@@ -96,6 +96,12 @@ _NUMBERS = re.compile(
 )
 """Other keys that tell the records of a list apart: lsid, sensorsId, device_address."""
 
+_WORDS = re.compile(
+    r"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z]))"
+    r"(?i:lid|grid|fluid|liquid|solid|humid|acid|import|export|report|support|transport|airport)$"
+)
+"""Words that end like those and are none: lid, fuel_lid, gridImport."""
+
 _MEASURED = ("parameter", "quantity", "variable", "measurement", "measurand", "metric", "observedProperty")
 _VALUES = frozenset(("value", "val", "reading", "measurementValue"))
 _LONGEST_NAME = 60
@@ -275,14 +281,14 @@ def value_key(record: dict[str, Any]) -> str | None:
 @remembered(4096)
 def numbers_something(key: str) -> bool:
     """Whether a key is that of an id or an address."""
-    return _NUMBERS.search(key) is not None
+    return _NUMBERS.search(key) is not None and _WORDS.search(key) is None
 
 
 @remembered(4096)
 def _naming(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a record's keys that may tell it apart from the others of its list."""
     usual = (key for key in _NAMING if key in keys)
-    return (*usual, *(key for key in keys if key not in _NAMING and _NUMBERS.search(key)))
+    return (*usual, *(key for key in keys if key not in _NAMING and numbers_something(key)))
 
 
 def _named(elements: list[Any]) -> list[tuple[str, Any]]:
