@@ -57,7 +57,8 @@ from techport_pilots.devices.observation_topics import ObservationTopics
 from techport_pilots.devices.photos import PhotoStore
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.broker_messages import Belongs, ForgetRetained, RetainedRequests
-from techport_pilots.handover.retention import Files, RetentionPass
+from techport_pilots.handover.erasing import Files
+from techport_pilots.handover.retention import RetentionPass
 from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY

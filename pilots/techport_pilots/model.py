@@ -50,6 +50,7 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None  # valid range, in the quantity's unit, where narrower than the vocabulary's
     )
     title: Text | None = None
+    retention: str | None = None  # ISO 8601 duration after which its readings are erased, in every state of the pilot
 
 
 GROUPED_WITHOUT_TAGS = ("pilot", "device", "quantity", "kind", "group", "time", "date", "local", "unit", "state")

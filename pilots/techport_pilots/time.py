@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar as calendars
 import datetime as dt
 import re
 from collections.abc import Sequence
@@ -62,6 +63,19 @@ def parse_duration(text: str, *, calendar: Literal["allowed", "refused"] = "refu
     if months > 12_000 or micros > 31_557_600_000_000_000:
         raise InvalidDuration("too-long", text)
     return Duration(months, micros)
+
+
+def shifted(at: Micros, duration: Duration, times: Literal[1, -1] = 1) -> Micros:
+    """The instant that lies a duration after this one, or before it with -1. A year after the 29th of February is the
+    28th; nothing lies before the calendar."""
+    then = _EPOCH + dt.timedelta(microseconds=at)
+    month = then.year * 12 + then.month - 1 + times * duration.months
+    year, month = month // 12, month % 12 + 1
+    if year < 1:
+        return FIRST
+    last = calendars.monthrange(year, month)[1]
+    moved = then.replace(year=year, month=month, day=min(then.day, last))
+    return (moved - _EPOCH) // _MICROSECOND + times * duration.micros
 
 
 def interval_micros(text: str) -> Micros:

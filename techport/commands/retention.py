@@ -40,12 +40,20 @@ def list_(data: options.Data = None, registry: options.RegistryUrl = None) -> No
     """What will be erased when, and what has been."""
     from techport.commands.pilots import open_registry
     from techport_pilots.registry import erasures
+    from techport_storage.clock import now
 
     console = Console(highlight=False)
     with open_registry(data, registry) as opened:
         for due in erasures.plan(opened):
             console.print(f"{_date(due.at)}  {due.pilot} ({due.state})")
+        for pilot, streams in erasures.streams_due(opened, now()).items():
+            for stream in streams:
+                name = f"{pilot} {stream.device} {stream.quantity}"
+                console.print(f"{_date(stream.until)}  {name}: readings before this day are due")
         for receipt in erasures.receipts(opened.database):
+            for stream in receipt.streams:
+                name = f"{receipt.pilot} {stream.device} {stream.quantity}"
+                console.print(f"{_date(stream.until)}  {name}: erased until this day, {stream.rows} readings so far")
             console.print(f"{_date(receipt.done or 0)}  {receipt.pilot}: {_erased(receipt)}")
 
 
@@ -72,10 +80,17 @@ def run(
     with open_registry(data, registry) as opened:
         at = now()
         due = [entry.pilot for entry in erasures.plan(opened) if entry.at <= at]
-    if not due:
+        streams = [
+            f"{pilot} {stream.device} {stream.quantity} before {_date(stream.until)}"
+            for pilot, of_pilot in erasures.streams_due(opened, at).items()
+            for stream in of_pilot
+        ]
+    if not due and not streams:
         console.print("nothing is due")
         return
-    if not yes and not typer.confirm(f"Erase the data of {', '.join(due)} for good?"):
+    what = [f"the data of {', '.join(due)}"] if due else []
+    what += [f"readings of streams ({', '.join(streams)})"] if streams else []
+    if not yes and not typer.confirm(f"Erase {' and '.join(what)} for good?"):
         raise typer.Exit(1)
     _run(settings, console, due)
     folder = receipts or settings.data / "receipts"

@@ -82,7 +82,9 @@ kpis:
     at_least: true
     compare: {kind: difference, measure: {quantity: pm10.inlet, statistic: share_above, threshold: 1}}
 devices:
-  - {id: one, group: "a, b", streams: [{quantity: pm10, interval: PT1M, range: [0, 5]}, {quantity: mine}]}
+  - id: one
+    group: "a, b"
+    streams: [{quantity: pm10, interval: PT1M, range: [0, 5], retention: P1Y}, {quantity: mine}]
   - {id: two, group: c, aliases: ["0012"], streams: [{quantity: pm10}, {quantity: pm10.inlet}]}
   - {id: three, group: d, streams: [{quantity: pm10}]}
 sources:

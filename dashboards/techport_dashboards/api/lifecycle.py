@@ -78,6 +78,15 @@ class PackageItem(BaseModel):
     here: bool = Field(description="The file is still where it was written.")
 
 
+class ErasedStream(BaseModel):
+    """Until when readings of a stream are erased because they are older than its own retention."""
+
+    device: str
+    quantity: str
+    until: Instant
+    rows: int = Field(description="Readings that were erased so far.")
+
+
 class ErasureItem(BaseModel):
     """The receipt of an erasure."""
 
@@ -88,6 +97,9 @@ class ErasureItem(BaseModel):
     rows: int = Field(description="Readings that were erased.")
     entries: int = Field(description="Entries of the quarantine and watched messages that were erased.")
     files: int = Field(description="Packages and snapshots that were removed.")
+    streams: list[ErasedStream] = Field(
+        description="With a retention of their own, of a receipt that grows with what is erased of them; else none."
+    )
     signature: str | None = Field(
         None, description="By this platform, over everything else of the receipt; null where it is not asked for."
     )

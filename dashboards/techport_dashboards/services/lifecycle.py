@@ -334,7 +334,13 @@ def receipt(erasure: erasures.Erasure) -> dict[str, Any]:
         "rows": erasure.rows,
         "entries": erasure.entries,
         "files": len(erasure.packages) + len(erasure.files),
+        "streams": [_erased_stream(stream) for stream in erasure.streams],
     }
+
+
+def _erased_stream(stream: erasures.StreamErasure) -> dict[str, Any]:
+    until = times.iso(stream.until)
+    return {"device": stream.device, "quantity": stream.quantity, "until": until, "rows": stream.rows}
 
 
 def _made(row: MadePackage) -> Made:

@@ -13,6 +13,7 @@ import msgspec
 
 from techport_pilots.definition import codec_files
 from techport_pilots.definition.kpi_checks import check_kpis
+from techport_pilots.definition.kpi_retention import check_kpi_retention, fixed_retention
 from techport_pilots.definition.lending import EVERY_PILOT
 from techport_pilots.definition.misfit import Misfit, Path, did_you_mean, did_you_mean_any, known_device, misfit
 from techport_pilots.definition.privacy import is_open_licence
@@ -29,8 +30,9 @@ from techport_pilots.model import (
     Text,
 )
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
-from techport_pilots.time import InvalidDuration, interval_micros, parse_duration
+from techport_pilots.time import Duration, InvalidDuration, interval_micros, parse_duration
 from techport_pilots.units import is_unit, suggest_unit
+from techport_storage.microseconds import DAY
 
 # -- Sources and the other names of devices
 
@@ -259,9 +261,7 @@ def _identity(pilot: PilotDefinition) -> Checks:
         elif len(pilot.sign.link.encode()) > LONGEST_SIGN_LINK:
             yield misfit(("sign", "link"), "long-link", most=LONGEST_SIGN_LINK)
     if pilot.retention is not None:
-        yield from _duration(
-            pilot.retention, ("retention",), "P2Y", lambda text: parse_duration(text, calendar="allowed")
-        )
+        yield from _duration(pilot.retention, ("retention",), "P2Y", _calendar_duration)
 
 
 def _personal_data(pilot: PilotDefinition) -> Checks:
@@ -344,6 +344,7 @@ def _devices(pilot: PilotDefinition) -> Checks:
             if number and earlier.until <= device.previous[number - 1].until:
                 yield misfit((*place, "until"), "not-ascending")
         yield from _streams(device, path, words)
+        yield from _stream_retentions(pilot, device, path)
 
 
 def _tags(tags: dict[str, str], path: Path) -> Checks:
@@ -367,6 +368,28 @@ def _streams(device: DeviceDefinition, path: Path, words: Vocabulary) -> Checks:
         yield from _ordered(stream.range, (*place, "range"))
         if stream.interval is not None:
             yield from _duration(stream.interval, (*place, "interval"), "PT10M", interval_micros)
+
+
+def _stream_retentions(pilot: PilotDefinition, device: DeviceDefinition, path: Path) -> Checks:
+    """Whole days, and no longer than the pilot keeps anything."""
+    longest = fixed_retention(pilot.retention)
+    for index, stream in enumerate(device.streams):
+        if stream.retention is None:
+            continue
+        place: Path = (*path, "streams", index, "retention")
+        wrong = list(_duration(stream.retention, place, "P30D", _calendar_duration))
+        yield from wrong
+        length = fixed_retention(stream.retention)
+        if wrong or length is None:
+            continue
+        if length < DAY:
+            yield misfit(place, "stream-retention-short", given=stream.retention)
+        elif longest is not None and length > longest:
+            yield misfit(place, "stream-retention-long", given=stream.retention, most=pilot.retention)
+
+
+def _calendar_duration(text: str) -> Duration:
+    return parse_duration(text, calendar="allowed")
 
 
 def _quantity(key: str, path: Path, words: Vocabulary) -> Checks:
@@ -549,6 +572,7 @@ _CHECKS: tuple[Callable[[PilotDefinition], Checks], ...] = (
     _looks,
     _kpis,
     check_kpis,
+    check_kpi_retention,
     _lends,
     _events,
     _exclusions,

@@ -12,10 +12,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -29,13 +25,14 @@ from techport_pilots.accounting.ledger import Ledger, add_up_devices
 from techport_pilots.accounting.tally import DeviceDay
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.handover.broker_messages import ForgetRetained, no_broker, of_devices, topic_filters
+from techport_pilots.handover.erasing import EMPTIED, UNNAMED, Files, alone, no_files
 from techport_pilots.handover.package import PART, Progress, no_progress
+from techport_pilots.handover.partial_erasure import Part, erase_streams
 from techport_pilots.handover.receipts import signed
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids, events
 from techport_pilots.registry.database import Database, Transaction
-from techport_pilots.registry.erasures import Day, Due, Erasure, plan
-from techport_pilots.registry.leases import Leases
+from techport_pilots.registry.erasures import Day, Due, Erasure, forget_streams, plan, streams_due
 from techport_pilots.registry.pseudonym_keys import forget_keys
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
@@ -130,20 +127,6 @@ KEPT = {
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""
 
-EMPTIED = ("intents",)
-"""Tables whose rows go by themselves, and stay in the files of the database until those are written anew."""
-
-UNNAMED = "(erased)"
-"""The device under which sums of erased devices stand that no definition names."""
-
-
-Files = Callable[[str], Sequence[Path]]
-"""The files on this machine about a pilot, beside its packages: snapshots with its readings, photos of its devices."""
-
-
-def no_files(_pilot: str) -> Sequence[Path]:
-    return ()
-
 
 def run(
     registry: Registry,
@@ -155,13 +138,13 @@ def run(
     progress: Progress = no_progress,
     forget_retained: ForgetRetained = no_broker,
 ) -> list[Erasure]:
-    """Erase what is due; returns a receipt for each pilot of which there was anything. Raises StoreUnavailable,
-    RegistryUnavailable, OSError for a file that cannot be removed; the next run goes on. `forget_retained` reaches the
-    broker.
+    """Erase what is due: pilots, and what is older than a stream's own retention. Returns a receipt for each pilot of
+    which there was anything. Raises StoreUnavailable, RegistryUnavailable, OSError for a file that cannot be removed;
+    the next run goes on. `forget_retained` reaches the broker.
     """
     at = now() if at is None else at
     receipts = []
-    with _alone(registry.database) as renew:
+    with alone(registry.database) as renew:
         _forget_names(registry.database)
         due = [entry for entry in plan(registry) if entry.at <= at]
         for number, entry in enumerate(due):
@@ -171,30 +154,13 @@ def run(
             forget_retained(topic_filters(definition), of_devices(definition, None, None))
             if (receipt := _erase(registry, store, ledger, entry, files)) is not None:
                 receipts.append(receipt)
+        for pilot, streams in streams_due(registry, at).items():
+            renew()
+            part = Part(pilot=pilot, streams=streams)
+            receipts += erase_streams(registry, store, ledger, part, files, forget_retained)
         if receipts:
             registry.database.rewrite((*ERASED, *REWRITTEN, *EMPTIED))
     return receipts
-
-
-_LEASE = "retention"
-_LEASE_S = 600.0  # of one pilot's erasure
-
-
-@contextmanager
-def _alone(database: Database) -> Iterator[Callable[[], object]]:
-    """While no other process or thread erases: two that erase one pilot would both count its rows. Gives what keeps it
-    so for another while."""
-    leases, token = Leases(database), uuid.uuid4().hex
-
-    def take() -> bool:
-        return leases.acquire(_LEASE, token, _LEASE_S)
-
-    while not take():
-        time.sleep(1.0)
-    try:
-        yield take
-    finally:
-        leases.release(_LEASE, token)
 
 
 class RetentionPass:
@@ -242,7 +208,7 @@ class RetentionPass:
         forget_keys(registry.database, now())
         if self._log_lasts is not None and (removed := audit_log.trim(registry.database, now() - self._log_lasts)):
             log.info("removed old entries of the audit log", entries=removed)
-        if not any(due.at <= now() for due in plan(registry)):
+        if not any(due.at <= now() for due in plan(registry)) and not streams_due(registry, now()):
             return []
         written = run(registry, store, ledger, files=self._files, forget_retained=self._forget_retained)
         for receipt in written:
@@ -340,6 +306,7 @@ def _erase_rows(transaction: Transaction, definition: PilotDefinition) -> None:
         transaction.execute(f"DELETE FROM {table} WHERE pilot = :pilot", of_pilot)  # noqa: S608
     forget_devices(transaction, {(pilot, device) for device in devices})
     add_up_devices(transaction, pilot, sorted(devices - described - {UNNAMED}), UNNAMED)
+    forget_streams(transaction, pilot, lambda device: device not in described)
     events.erase_said_by_devices(transaction, pilot)
     entity_ids.erase_names(transaction, definition)
 

@@ -4,29 +4,31 @@
 
 Personal data has a date in every state. Nobody has to remember to end the pilot: its period begins at the latest when
 the last phase is over, or, for a pilot that came later, when it was started.
+
+A stream may have a retention of its own, which counts from each reading, in whole days (UTC) and in every state of the
+pilot. What is erased of streams is added to one receipt of the pilot.
 """
 
 from __future__ import annotations
 
-import calendar
-import datetime as dt
+from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import LargeBinary, String
 
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import lifecycle
-from techport_pilots.registry.database import Database
+from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.tables import metadata
-from techport_pilots.time import micros_of, parse_duration
-from techport_storage.model import Micros
+from techport_pilots.time import Duration, micros_of, parse_duration, shifted
+from techport_storage.microseconds import DAY
+from techport_storage.model import Micros, Stream
 
 _RECEIPTS = "SELECT content FROM erasures WHERE state = 'done' ORDER BY id"
-_DONE = "SELECT count(*) FROM erasures WHERE pilot = :pilot AND state = 'done'"
+_DONE = "SELECT coalesce(max(id), 0) + count(*) FROM erasures WHERE pilot = :pilot AND state = 'done'"
 _HOLDING = "SELECT pilot FROM ledger GROUP BY pilot HAVING sum(stored) > sum(erased)"
 _NOT_COLLECTED = "SELECT pilot, sum(parts) FROM ignored_parts WHERE rule = :rule GROUP BY pilot"
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def keys_and_texts(table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -46,6 +48,15 @@ class Day(msgspec.Struct, frozen=True):
     erased_before: int
 
 
+class StreamErasure(msgspec.Struct, frozen=True):
+    """Until when a stream with a retention of its own is erased, and how many readings that were so far."""
+
+    device: str
+    quantity: str
+    until: Micros  # not including
+    rows: int = 0
+
+
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """A receipt. `rows` of the store, `entries` of the quarantine and of watched messages, `packages` and other `files`
     that were removed. `missing` packages were not where they had been written: moved, or on another machine."""
@@ -61,7 +72,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str] = []
     days: list[Day] = []  # until it is done: names of devices may be personal data
     device_days: int = 0
-    partial: bool = False  # a device or a period, because somebody asked for it
+    partial: bool = False  # a device or a period, because somebody asked for it; or old readings of `streams`
+    streams: list[StreamErasure] = []  # with a retention of their own: one receipt for all of them, which grows
 
     @property
     def empty(self) -> bool:
@@ -80,13 +92,7 @@ def due_after(pilot: PilotDefinition, end: Micros) -> Micros | None:
     """The date of erasure of a pilot that ended then; None when it says no retention."""
     if pilot.retention is None:
         return None
-    months, micros = parse_duration(pilot.retention, calendar="allowed")
-    ended = _EPOCH + dt.timedelta(microseconds=end)
-    month = ended.month - 1 + months
-    year, month = ended.year + month // 12, month % 12 + 1
-    last = calendar.monthrange(year, month)[1]  # a year after the 29th of February is the 28th
-    later = ended.replace(year=year, month=month, day=min(ended.day, last)) + dt.timedelta(microseconds=micros)
-    return (later - _EPOCH) // dt.timedelta(microseconds=1)
+    return shifted(end, parse_duration(pilot.retention, calendar="allowed"))
 
 
 def due_at(registry: Registry, pilot: PilotDefinition) -> Micros | None:
@@ -124,6 +130,78 @@ def plan(registry: Registry) -> list[Due]:
     return sorted(dates, key=lambda due: due.at)
 
 
+def erased_until(retention: Duration, at: Micros) -> Micros:
+    """Before which instant readings are erased that are kept for so long: the beginning of a day in UTC."""
+    return shifted(at, retention, -1) // DAY * DAY
+
+
+def streams_due(registry: Registry, at: Micros) -> dict[str, tuple[StreamErasure, ...]]:
+    """Streams with a retention of their own, by pilot, until when each is to be erased; without what is done already.
+
+    What came late for a day that was erased goes with the next day.
+    """
+    pilots = [(pilot.id, _streams_with_retention(pilot)) for pilot in registry.pilots()]
+    if not any(streams for _, streams in pilots):
+        return {}
+    done = {
+        Stream(receipt.pilot, stream.device, stream.quantity): stream.until
+        for receipt in receipts(registry.database)
+        for stream in receipt.streams
+    }
+    due = {
+        pilot: tuple(
+            StreamErasure(stream.device, stream.quantity, until)
+            for stream, retention in streams.items()
+            for until in (erased_until(retention, at),)
+            if done.get(stream) is None or done[stream] < until
+        )
+        for pilot, streams in pilots
+    }
+    return {pilot: streams for pilot, streams in due.items() if streams}
+
+
+def _streams_with_retention(pilot: PilotDefinition) -> dict[Stream, Duration]:
+    return {
+        Stream(pilot.id, device.id, stream.quantity): parse_duration(stream.retention, calendar="allowed")
+        for device in pilot.devices
+        for stream in device.streams
+        if stream.retention is not None
+    }
+
+
+def grown(receipt: Erasure, later: Erasure) -> Erasure:
+    """The receipt of a pilot's streams with what was erased of them since."""
+    streams = {(stream.device, stream.quantity): stream for stream in receipt.streams}
+    for stream in later.streams:
+        before = streams.get((stream.device, stream.quantity))
+        rows = stream.rows + (before.rows if before else 0)
+        streams[stream.device, stream.quantity] = msgspec.structs.replace(stream, rows=rows)
+    return msgspec.structs.replace(
+        later,
+        begun=receipt.begun,
+        rows=receipt.rows + later.rows,
+        entries=receipt.entries + later.entries,
+        packages=[*receipt.packages, *later.packages],
+        files=[*receipt.files, *later.files],
+        missing=[*receipt.missing, *later.missing],
+        device_days=receipt.device_days + later.device_days,
+        streams=[streams[name] for name in sorted(streams)],
+    )
+
+
+def forget_streams(transaction: Transaction, pilot: str, is_erased: Callable[[str], bool]) -> None:
+    """Take the streams of devices that are erased out of the pilot's receipts: their names may be personal data."""
+    query = "SELECT id, content FROM erasures WHERE pilot = :pilot AND state = 'done'"
+    for number, content in transaction.execute(query, {"pilot": pilot}).all():
+        receipt = msgspec.json.decode(content, type=Erasure)
+        stay = [stream for stream in receipt.streams if not is_erased(stream.device)]
+        if len(stay) < len(receipt.streams):
+            stripped = msgspec.json.encode(msgspec.structs.replace(receipt, streams=stay)).decode()
+            transaction.execute(
+                "UPDATE erasures SET content = :content WHERE id = :id", {"id": number, "content": stripped}
+            )
+
+
 def holding_readings(database: Database) -> set[str]:
     """Pilots of which the store holds readings, as the ledger counts them."""
     with database.reading() as transaction:
@@ -131,7 +209,7 @@ def holding_readings(database: Database) -> set[str]:
 
 
 def erasures_done(database: Database, pilot: str) -> int:
-    """How often something of the pilot has been erased: what is made of its readings is good until the next time."""
+    """A number that grows when something of the pilot is erased: what is made of its readings is good until then."""
     with database.reading() as transaction:
         return int(transaction.execute(_DONE, {"pilot": pilot}).scalar_one())
 
