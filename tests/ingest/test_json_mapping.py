@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from techport_ingest.decoding.flattening import numbers_something
+from techport_ingest.decoding.flattening import is_identifier
 from techport_ingest.decoding.json_paths import MISSING, parse_path
 from techport_ingest.decoding.reader import Reader
 from techport_ingest.message import Message
@@ -408,13 +408,35 @@ def test_records_of_a_list_within_a_list_are_named_and_their_ids_are_no_values()
         assert reasons(explanation) == []
 
 
-@pytest.mark.parametrize("key", ["id", "lsid", "sensorsId", "device_address", "modelid", "parcelId", "devEUI", "probe"])
-def test_what_numbers_something_is_an_id(key: str) -> None:
-    assert numbers_something(key)
+IDENTIFIERS = [
+    "id",
+    "lsid",
+    "sensor_id",
+    "sensorsId",
+    "deviceid",
+    "modelid",
+    "rackID",
+    "devEUI",
+    "deveui",
+    "MAC",
+    "mac_address",
+]
+STATES = [
+    "lid",
+    "fuel_lid",
+    "tankLid",
+    "humid",
+    "grid",
+    "gridImport",
+    "export",
+    "energy.import",
+    "paid",
+    "slot",
+    "port",
+    "Solid",
+]
 
 
-@pytest.mark.parametrize(
-    "key", ["lid", "fuel_lid", "tankLid", "grid", "gridImport", "export", "energy.import", "humid"]
-)
-def test_words_that_end_like_an_id_are_none(key: str) -> None:
-    assert not numbers_something(key)
+@pytest.mark.parametrize(("key", "is_one"), [*((key, True) for key in IDENTIFIERS), *((key, False) for key in STATES)])
+def test_a_text_is_an_identifier_by_the_last_word_of_its_key(key: str, is_one: bool) -> None:
+    assert is_identifier(key) is is_one

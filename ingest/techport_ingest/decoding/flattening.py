@@ -91,16 +91,14 @@ _BESIDE_A_VALUE = frozenset(
 _NAMING = ("id", "name", "type", "key", "n", "tag", "sensor", "channel", "measurementId", "parameter")
 """Keys by which the records of a list are told apart, the first that all of them have and that differs among them."""
 
-_NUMBERS = re.compile(
-    r"(?:^|[a-z0-9_ ])(?:id|uid|uuid|eui|mac|serial|sn|address|addr|probe|port|slot|node)$", re.IGNORECASE
+_IDENTIFIERS = re.compile(
+    r"(?:^|[_\-. ])(?i:(?:ls|model|device|sensor|node|station|gateway|channel|object|client)?id"
+    r"|uid|uuid|(?:dev|device|gateway)?eui|mac|serial|sn|(?:mac)?addr(?:ess)?)$"
+    r"|[a-z0-9](?:I[dD]|U[iI][dD]|E[uU][iI]|M[aA][cC]|SN|Addr(?:ess)?)$"
 )
-"""Other keys that tell the records of a list apart: lsid, sensorsId, device_address."""
-
-_WORDS = re.compile(
-    r"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z]))"
-    r"(?i:lid|grid|fluid|liquid|solid|humid|acid|import|export|report|support|transport|airport)$"
-)
-"""Words that end like those and are none: lid, fuel_lid, gridImport."""
+"""Keys of ids and addresses: sensor_id, devEUI, device_address. Whole words only: a lid or a grid is none."""
+_PLACES = re.compile(r"(?:^|[_\-. ]|(?<=[a-z0-9])(?=[A-Z]))(?i:probe|port|slot|node)$")
+"""Other keys that tell the records of a list apart."""
 
 _MEASURED = ("parameter", "quantity", "variable", "measurement", "measurand", "metric", "observedProperty")
 _VALUES = frozenset(("value", "val", "reading", "measurementValue"))
@@ -279,16 +277,16 @@ def value_key(record: dict[str, Any]) -> str | None:
 
 
 @remembered(4096)
-def numbers_something(key: str) -> bool:
-    """Whether a key is that of an id or an address."""
-    return _NUMBERS.search(key) is not None and _WORDS.search(key) is None
+def is_identifier(key: str) -> bool:
+    """Whether a text under this key is an id or an address, and no state."""
+    return _IDENTIFIERS.search(key) is not None
 
 
 @remembered(4096)
 def _naming(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Those of a record's keys that may tell it apart from the others of its list."""
     usual = (key for key in _NAMING if key in keys)
-    return (*usual, *(key for key in keys if key not in _NAMING and numbers_something(key)))
+    return (*usual, *(key for key in keys if key not in _NAMING and (is_identifier(key) or _PLACES.search(key))))
 
 
 def _named(elements: list[Any]) -> list[tuple[str, Any]]:

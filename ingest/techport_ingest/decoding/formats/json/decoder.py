@@ -34,7 +34,7 @@ from techport_ingest.decoding.common import (
 )
 from techport_ingest.decoding.decoder import DecoderSettings
 from techport_ingest.decoding.fields import lowered, mapped, meaning
-from techport_ingest.decoding.flattening import flattened, numbers_something, time_keys, time_of, value_key
+from techport_ingest.decoding.flattening import flattened, is_identifier, time_keys, time_of, value_key
 from techport_ingest.decoding.json_paths import MISSING, Place, parse_path
 from techport_ingest.decoding.positions import OF_GATEWAYS, UNITS, Located
 from techport_ingest.decoding.quantity_names import quantity_of_path
@@ -346,7 +346,7 @@ class _Shape:
             text = value.strip().lower()
             if is_absent_text(value) and not is_none_of_state(quantity_of_path(path), value):
                 return Ignored(device, ABSENT, maker, value, time, unit)
-            if field is None and numbers_something(path[-1]):
+            if field is None and is_identifier(path[-1]):
                 return Ignored(device, "identity", maker, value, time, unit, maker)
             value = _numeric(value) if self._shape.text else value
             if field is not None:
