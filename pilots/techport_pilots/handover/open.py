@@ -167,6 +167,13 @@ class _FrozenPlan(msgspec.Struct):
     registration: Registration | None = None
 
 
+def _is_plan_of(version: PilotDefinition, pilot: PilotDefinition) -> bool:
+    """Whether the pilot is planned as the version says. Exclusions may be added to a pilot without a new version."""
+    then, now_planned = Plan.of(version), Plan.of(pilot)
+    kept_all = all(exclusion in now_planned.exclusions for exclusion in then.exclusions)
+    return kept_all and msgspec.structs.replace(then, exclusions=now_planned.exclusions) == now_planned
+
+
 def _past(contents: Contents, pilot: PilotDefinition) -> Past:
     """The pilot's versions and what its start froze. Raises BadPackage where they cannot be its own."""
     versions = _decoded(contents, VERSIONS, list[Version]) if VERSIONS in contents.texts else []
@@ -180,7 +187,7 @@ def _past(contents: Contents, pilot: PilotDefinition) -> Past:
             raise BadPackage(
                 f"{VERSIONS}: author or reason of version {number} has more than {_LONGEST_REASON} letters"
             )
-    if versions and Plan.of(versions[-1].definition) != Plan.of(pilot):
+    if versions and not _is_plan_of(versions[-1].definition, pilot):
         raise BadPackage(f"{VERSIONS}: its last version plans something else than pilot.yaml")
     frozen = _decoded(contents, PLAN, _FrozenPlan).registration if PLAN in contents.texts else None
     if frozen is not None:
