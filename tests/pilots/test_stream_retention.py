@@ -45,10 +45,10 @@ def definition() -> PilotDefinition:
 
 
 @pytest.fixture
-def parts(platform: Callable[[str], Parts]) -> Parts:
+def parts(platform: Callable[[str], Parts], request: pytest.FixtureRequest) -> Parts:
     """Ten days of two streams of one device, a reading every six hours, of which every fourth is flagged; a message in
     quarantine every day."""
-    registry, store, ledger = platform("laptop")
+    registry, store, ledger = platform(getattr(request, "param", "laptop"))
     registry.import_pilot(definition(), trial.YAML, "test")
     readings = [
         Reading("elgeseter", CAMERA, quantity, FIRST + number * 6 * HOUR, 1.0, 0, 2 if number % 4 == 0 else 0)
@@ -89,6 +89,7 @@ def waiting(parts: Parts) -> int:
     return len(Quarantine(parts[0].database).entries(QuarantineFilter(pilot="elgeseter")).items)
 
 
+@pytest.mark.parametrize("parts", ["laptop", "servers"], indirect=True)
 def test_what_is_older_goes_day_by_day_and_the_receipt_grows(parts: Parts) -> None:
     registry, store, ledger = parts
     assert retention.run(registry, store, ledger, FIRST + 6 * DAY - 1) == []
