@@ -237,7 +237,9 @@ def ignored(
     for line in lines:
         value = "" if line.value is None else f" = {visible(line.value)}"
         times = "once" if line.parts == 1 else f"{line.parts:,} times"
-        print_text(console, f"{visible(line.device)}  {visible(line.key)}{value}, {times} ({line.rule})")
+        print_text(
+            console, f"{visible(line.device)}  {visible(line.key) or 'whole message'}{value}, {times} ({line.rule})"
+        )
     if replay is not None:
         print_text(console, f"{replay.entries} messages are reprocessed as soon as an ingest worker runs")
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from techport_dashboards.web.paths import device_path
-from techport_pilots.accounting.ignored import request_replay
+from techport_pilots.accounting.ignored import request_replay, take_replays
 from techport_pilots.accounting.tally import BatchAnnotations, DeviceDay, IgnoredMessage, IgnoredValue, Tally
 from techport_storage.microseconds import DAY
 from tests.dashboards.conftest import START
@@ -72,6 +72,30 @@ async def test_the_form_of_an_ignored_key_comes_back_to_the_page_in_its_language
     page = "/pilots/kai-luft/devices/kran"
     answer = await client.post(f"{page}/ignored?lang=nb", data={"key": "hatch", "quantity": "door_open", "text": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"{page}?lang=nb")
+
+
+async def test_whole_messages_are_listed_and_reprocessed_without_a_meaning(
+    noted: City, client: httpx.AsyncClient
+) -> None:
+    payload = b'{"lqi": 12}'
+    line = IgnoredValue("kai-luft", "kran", "other-message", "", payload.decode(), START, 3)
+    message = IgnoredMessage("kai-luft", "kran", "radio/kran/state", payload, START, [("other-message", "", 1)])
+    remarks = BatchAnnotations(ignored={(KRAN, "other-message"): 3}, ignored_values=[line], ignored_messages=[message])
+    noted.ledger.close_batch("w", {KRAN: Tally(messages=3, received=3, ignored=3)}, [], remarks)
+    lines = (await client.get(f"{PILOT}/ignored", params={"device": "kran"})).json()
+    assert ("other-message", "", '{"lqi": 12}', 3) in [
+        (each["rule"], each["key"], each["value"], each["parts"]) for each in lines
+    ]
+    page = (await client.get("/pilots/kai-luft/devices/kran", params={"lang": "en"})).text
+    assert "Whole message" in page
+    assert "Reprocess 2 messages" in page
+    version = noted.registry.pilot("kai-luft")
+    answer = await client.post("/pilots/kai-luft/devices/kran/ignored", data={"key": ""})
+    assert answer.status_code == 303
+    assert noted.registry.pilot("kai-luft") == version
+    assert len(take_replays(noted.registry.database, "w")) == 2
+    meaning = {"device": "kran", "key": "", "quantity": "door_open"}
+    assert (await client.post(f"{PILOT}/ignored/mapping", json=meaning)).status_code == 400
 
 
 def test_the_path_of_a_device_has_any_id_in_one_part() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from techport_ingest.checking import budget
 from techport_ingest.message import Message
 from techport_ingest.metrics import Metrics
 from techport_ingest.pipeline import Pipeline
@@ -19,6 +20,7 @@ from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
 from techport_pilots.registry.registry import Registry
 from techport_storage.clock import now
+from techport_storage.microseconds import HOUR
 from techport_storage.model import Query
 from techport_storage.store import ReadingStore, open_store
 
@@ -120,10 +122,120 @@ def test_what_is_still_ignored_is_kept_again(platform: Platform) -> None:
     ignored.request_replay(platform.registry.database, "p")
     platform.reprocess()
     assert listed(platform) == [("text", "lid", 1, '"half"')]
-    message = ignored.newest_message(platform.registry.database, "p", "d")
+    message = ignored.newest_message(platform.registry.database, "p", "d", "lid")
     assert message is not None
     assert json.loads(message.payload) == {"lid": "half", "co2": 500}
     assert audit(platform.ledger, platform.store).ok
+
+
+UNREAD = {"format": "chirpstack-v4", "topic": "application/+/device/+/event/+", "device": {"id": "d"}}
+
+
+def send_unread(platform: Platform, *topics: str) -> None:
+    """Events of a network server that its format does not read."""
+    messages = []
+    for topic in topics:
+        platform.at += 1_000_000
+        payload = json.dumps({"co2": len(messages) + 500, "deviceInfo": {"devEui": "a1b2c3d4e5f60718"}}).encode()
+        messages.append(Message(f"application/1/device/a1b2c3d4e5f60718/event/{topic}", payload, platform.at, -1))
+    platform.pipeline._keep(messages)
+
+
+def test_a_whole_message_is_kept_and_becomes_readings_once_its_source_reads_it(platform: Platform) -> None:
+    platform.define(**UNREAD)
+    send_unread(platform, "ack")
+    [(rule, key, parts, value)] = listed(platform)
+    assert (rule, key, parts) == ("not-uplink", "", 1)
+    assert value is not None
+    assert json.loads(value)["co2"] == 500
+    platform.define(**{**UNREAD, "format": "json"})
+    replay = ignored.request_replay(platform.registry.database, "p", "d")
+    platform.reprocess()
+    assert ("co2", 500.0) in platform.readings()
+    assert "not-uplink" not in [line[0] for line in listed(platform)]
+    outcome = platform.ledger.quarantine.outcome(replay.id)
+    assert outcome is not None
+    assert outcome.done
+    assert audit(platform.ledger, platform.store).ok
+
+
+def test_a_message_of_another_kind_than_the_family_reads_is_kept_and_read_by_a_source_of_ones_own(
+    platform: Platform,
+) -> None:
+    source = {"topic": "home/d/+", "device": {"id": "d"}}
+    platform.define(**source, format="openmqttgateway")
+    message = Message("home/d/SYStoMQTT", b'{"uptime": 900, "rssi": -55}', platform.at, -1)
+    platform.pipeline._keep([message])
+    assert listed(platform) == [("other-message", "", 1, '{"uptime": 900, "rssi": -55}')]
+    platform.define(**source, format="json")
+    ignored.request_replay(platform.registry.database, "p", "d")
+    platform.reprocess()
+    assert ("rssi", -55.0) in platform.readings()
+    assert listed(platform) == []
+    assert audit(platform.ledger, platform.store).ok
+
+
+def test_whole_messages_that_are_still_not_read_are_kept_again(platform: Platform) -> None:
+    platform.define(**UNREAD)
+    send_unread(platform, "ack", "txack")
+    for _ in range(2):
+        assert ignored.request_replay(platform.registry.database, "p", "d").entries == 2
+        platform.reprocess()
+        assert [line[:3] for line in listed(platform)] == [("not-uplink", "", 2)]
+    assert audit(platform.ledger, platform.store).ok
+
+
+def test_of_whole_messages_that_come_without_end_some_are_kept_and_all_are_counted(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.at = (platform.at // HOUR - 1) * HOUR  # all within one hour
+    monkeypatch.setattr(budget, "HOURLY_UNREAD", 4)
+    platform.define(**UNREAD)
+    for _ in range(3):
+        send_unread(platform, "ack", "txack", "ack")
+    assert [line[:3] for line in listed(platform)] == [("not-uplink", "", 9)]
+    assert ignored.request_replay(platform.registry.database, "p").entries == 4
+    monkeypatch.setattr(ignored, "MOST_UNREAD", 3)
+    ignored.trim(platform.registry.database)
+    assert ignored.request_replay(platform.registry.database, "p").entries == 3
+    assert audit(platform.ledger, platform.store).ok
+
+
+def test_messages_with_ignored_parts_are_not_trimmed_as_whole_ones(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.send({"lid": '","",'}, {"lid": "b", '","",': "odd"}, {"],[": "c"})
+    monkeypatch.setattr(ignored, "MOST_UNREAD", 0)
+    ignored.trim(platform.registry.database)
+    assert ignored.request_replay(platform.registry.database, "p").entries == 3
+
+
+def test_what_no_definition_reads_is_counted_only(platform: Platform) -> None:
+    platform.define(**{**UNREAD, "device": {"level": 4}})
+    topics = {
+        "pilots/p/d/status": b"online",  # of techport itself
+        "application/1/device/unheard-of/event/ack": b'{"deviceInfo": {"devEui": "ffffffffffffffff"}}',
+        "application/1/device/d/event/join": b'{"deviceInfo": {"devEui": "d"}}',  # an event
+    }
+    platform.pipeline._keep([Message(topic, payload, platform.at, -1) for topic, payload in topics.items()])
+    assert ignored.ignored_keys(platform.registry.database, "p") == []
+    assert ignored.request_replay(platform.registry.database, "p").entries == 0
+    assert audit(platform.ledger, platform.store).ok
+
+
+def test_how_a_whole_message_began_goes_when_the_message_goes(platform: Platform) -> None:
+    platform.define(**UNREAD)
+    send_unread(platform, "ack")
+    assert ignored.expire(platform.registry.database, now(), "p") == 1
+    assert listed(platform) == [("not-uplink", "", 1, None)]
+
+
+def test_a_key_is_mapped_in_the_source_of_the_message_that_has_it(platform: Platform) -> None:
+    platform.send({"lid": "half", "co2": 500}, {"hatch": "half"})
+    for key in ("lid", "hatch"):
+        message = ignored.newest_message(platform.registry.database, "p", "d", key)
+        assert message is not None
+        assert key in json.loads(message.payload)
 
 
 def test_messages_are_kept_for_the_retention_time_and_so_many_of_a_device(

@@ -23,16 +23,18 @@ router = APIRouter(prefix="/pilots/{pilot}", tags=["accounting"], route_class=Sl
 
 
 class IgnoredItem(BaseModel):
-    """One key of one device that is no reading by a rule."""
+    """One key of one device, or whole messages of it, that are no reading by a rule."""
 
     device: DeviceName
-    key: str = Field(description="As the messages call it.")
+    key: str = Field(description="As the messages call it; empty: whole messages that the source does not read.")
     rule: str = Field(description="Why: text, missing, property, ...", examples=["text"])
     parts: int = Field(description="How often it came.")
-    value: str | None = Field(description="The last value, in JSON; null where it had none.")
+    value: str | None = Field(description="The last value, in JSON, or how the last message begins; null for none.")
     first: Instant
     last: Instant
-    messages: int = Field(description="Messages of the device that are kept, to be reprocessed once it is mapped.")
+    messages: int = Field(
+        description="Messages of the device that are kept, to be reprocessed once the definition reads it."
+    )
 
     @classmethod
     def of(cls, line: ignored.IgnoredKey) -> IgnoredItem:
@@ -74,7 +76,7 @@ class IgnoredMeaning(Body):
     """What an ignored key means."""
 
     device: str = Field(max_length=200, examples=["ila-skole"])
-    key: str = Field(max_length=200, description="As the messages call it.", examples=["hatch"])
+    key: str = Field(min_length=1, max_length=200, description="As the messages call it.", examples=["hatch"])
     quantity: str = Field(
         max_length=200, description="Of the vocabulary, or one of the pilot's own.", examples=["door_open"]
     )

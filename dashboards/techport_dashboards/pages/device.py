@@ -31,7 +31,7 @@ from techport_dashboards.web.paths import device_path
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render, see_other
 from techport_pilots.accounting.device_budgets import DeviceBudgets, Owner, Used
-from techport_pilots.accounting.ignored import DeviceProperty, IgnoredKey, ignored_keys, properties_of
+from techport_pilots.accounting.ignored import DeviceProperty, IgnoredKey, ignored_keys, properties_of, request_replay
 from techport_pilots.accounting.ledger import DeviceDay, Tally, events_of, ignored_by_rule
 from techport_pilots.accounting.message_tap import MessageTap, TappedMessage
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter, QuarantineRecord
@@ -180,9 +180,14 @@ def _mail(services: Services, pilot: str, device: str, *, raw: bool) -> Mail:
 def map_ignored_key(
     request: Request, services: ServicesDep, viewer: ViewerDep, pilot: PilotDep, device: str, form: FormDep
 ) -> Response:
-    """State what an ignored key means, and reprocess the kept messages of the device."""
-    mapping = FieldMapping(quantity=form.get("quantity"), unit=form.get("unit") or None, text=form.get("text") == "yes")
+    """State what an ignored key means, and reprocess the kept messages of the device; without a key, only reprocess:
+    whole messages are read once the source is changed.
+    """
     registry = services.registry_cache.registry
+    if not form.get("key"):
+        request_replay(registry.database, pilot.id, device, viewer.who)
+        return see_other(request, device_path(pilot.id, device))
+    mapping = FieldMapping(quantity=form.get("quantity"), unit=form.get("unit") or None, text=form.get("text") == "yes")
     map_ignored(registry, pilot.id, device, form.get("key"), mapping, form.get("why")[:500], viewer)
     return see_other(request, device_path(pilot.id, device))
 

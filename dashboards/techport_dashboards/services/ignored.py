@@ -40,7 +40,7 @@ def map_ignored(
         No message of the device is kept, so its source is not known.
     DefinitionError, WrongState
     """
-    message = ignored.newest_message(registry.database, pilot, device)
+    message = ignored.newest_message(registry.database, pilot, device, key)
     if message is None:
         raise Problem("not-found", "No message of {device} with ignored parts is kept.", device=device)
     edit = partial(remap.map_field, entry=message, key=key, mapping=mapping)

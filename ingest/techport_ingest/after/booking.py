@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_ingest.checking.budget import RULE, HourlyBudgets
-from techport_ingest.checking.check import Columns, Passed, RejectedPart, shown
+from techport_ingest.checking.check import Columns, Passed, RejectedPart, shown, shown_payload
 from techport_ingest.checking.properties import RULE as PROPERTY
 from techport_ingest.message import Message
 from techport_pilots.accounting.corrections import Place
@@ -147,24 +147,31 @@ class BatchAccounting:
         )
 
     def _ignored(self) -> tuple[list[IgnoredValue], list[IgnoredMessage]]:
-        """What was ignored of registered devices, by key, and the messages that a mapping could make readings of, as
-        far as the budgets of the devices leave room for them. Of unknown devices, the quarantine has all.
+        """What was ignored of registered devices, by key, and the messages that a definition could make readings of, as
+        far as the budgets of the devices leave room for them. Of parts of unknown devices, the quarantine has all.
         """
         values: list[IgnoredValue] = []
         parts: dict[tuple[int, str, str], list[Passed]] = {}
         for passed in self.columns.ignored:
-            if not passed.key or not self.columns.owner(passed.pilot, passed.device).device:
+            revivable = passed.rule not in NEVER_READINGS
+            unread = passed.unread and revivable and passed.message.payload != b""
+            if not (passed.key or unread) or not self.columns.owner(passed.pilot, passed.device).device:
                 continue
-            line = (passed.pilot, passed.device, passed.rule, passed.key, shown(passed.value))
+            value = shown_payload(passed.message.payload) if unread else shown(passed.value)
+            line = (passed.pilot, passed.device, passed.rule, passed.key, value)
             values.append(IgnoredValue(*line, passed.message.received, passed.values))
-            if passed.rule not in NEVER_READINGS and passed.value is not None:
+            if unread or (revivable and passed.value is not None):
                 parts.setdefault((id(passed.message), passed.pilot, passed.device), []).append(passed)
         messages = []
         for group in parts.values():
             message, pilot, device = group[0].message, group[0].pilot, group[0].device
             owner = self.columns.owner(pilot, device)
-            if self._budgets is not None and self._budgets.take_entry(
-                owner, message.received, len(message.payload), tell=False
+            if self._budgets is not None and (
+                (
+                    all(passed.unread for passed in group)
+                    and not self._budgets.take_unread(owner, message.received, group[0].rule)
+                )
+                or self._budgets.take_entry(owner, message.received, len(message.payload), tell=False)
             ):
                 continue
             tallies = [(passed.rule, passed.key, passed.values) for passed in group]

@@ -21,6 +21,9 @@ from techport_storage.model import Micros
 
 RULE = "over-budget"
 
+HOURLY_UNREAD = 12
+"""Whole messages that are kept of one device and rule in an hour: all of one that comes every five minutes."""
+
 __all__ = ["RULE", "Budget", "DeviceLimits", "Exceeded", "HourlyBudgets", "Owner", "Used"]
 
 Budget = Literal["values", "bytes", "quarantine", "quarantine-bytes"]
@@ -46,12 +49,13 @@ class Exceeded(NamedTuple):
 class _Spent:
     """What one owner has used in this hour, as far as this worker knows; `shared` is what others know of that."""
 
-    __slots__ = ("bytes", "entries", "entry_bytes", "shared", "told", "values")
+    __slots__ = ("bytes", "entries", "entry_bytes", "shared", "told", "unread", "values")
 
     def __init__(self, used: Used = Used()) -> None:  # noqa: B008 - it cannot be changed
         self.values, self.bytes, self.entries, self.entry_bytes = used
         self.shared = used
         self.told: set[Budget] = set()
+        self.unread: dict[str, int] = {}  # whole messages that were kept, by rule
 
     @property
     def unshared(self) -> Used:
@@ -154,6 +158,18 @@ class HourlyBudgets:
         spent.entries += 1
         spent.entry_bytes += size
         return None
+
+    def take_unread(self, owner: Owner, arrived: Micros, rule: str) -> bool:
+        """Whether one more whole message that is ignored by the rule is kept in this hour.
+
+        It is asked when a batch has been written, so `undo` has nothing to give back.
+        """
+        unread = self._of(owner, arrived).unread
+        count = unread.get(rule, 0)
+        if count >= HOURLY_UNREAD:
+            return False
+        unread[rule] = count + 1
+        return True
 
     def _of(self, owner: Owner, arrived: Micros) -> _Spent:
         hour = arrived // HOUR

@@ -101,9 +101,16 @@ class Passed(NamedTuple):
     values: int = 1
     key: str = ""  # "": the whole message
     value: object = None
+    unread: bool = False  # the whole message, which another definition may read
 
 
 _LONGEST_VALUE = 200
+
+
+def shown_payload(payload: bytes) -> str:
+    """The beginning of a message as text."""
+    text = payload[: 4 * _LONGEST_VALUE].decode("utf-8", "backslashreplace")
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def shown(value: object) -> str | None:
@@ -345,9 +352,9 @@ class Columns:
         """How many values of the message that was added last have become rows."""
         return self.row_ends[-1] - (self.row_ends[-2] if len(self.row_ends) > 1 else 0)
 
-    def ignore(self, message: Message, pilot: str, device: str, rule: str) -> None:
-        """Count a message that holds no reading by rule."""
-        self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule))
+    def ignore(self, message: Message, pilot: str, device: str, rule: str, unread: bool = False) -> None:
+        """Count a message that holds no reading by rule; see Passed for `unread`."""
+        self.ignored.append(Passed(message, pilot, self._id(pilot, device), rule, unread=unread))
 
     def collects(self, pilot: str) -> bool:
         """Whether messages of the pilot are kept; those of one that nobody knows go to quarantine."""
@@ -481,7 +488,8 @@ class Columns:
                 rule = PROPERTY
             if rule == PROPERTY:
                 self.properties.append(Property(message, pilot, device, passed.maker or passed.key, str(value)))
-            self.ignored.append(Passed(message, pilot, device, rule, 1, passed.maker or passed.key, value))
+            key = passed.maker or passed.key
+            self.ignored.append(Passed(message, pilot, device, rule, 1, key, value, unread=not key))
         elif isinstance(passed, Unreadable):
             part = RejectedPart(message, pilot, device, format_name, passed.rejection, passed.key, passed.values)
             self._reject_part(part)

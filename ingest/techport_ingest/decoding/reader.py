@@ -168,7 +168,7 @@ class Reader:
                 owner = columns.owner(route.pilot, items[0].device if items else route.device)
                 self._typed_records.learn(message, owner, items, columns)
             if not items:
-                columns.ignore(message, route.pilot, route.device, "empty")
+                columns.ignore(message, route.pilot, route.device, "empty", unread=True)
         except RejectedMessage as error:
             if not columns.collects(route.pilot):
                 columns.count_only(message, columns.owner(route.pilot, route.device), 1)

@@ -1,9 +1,10 @@
-"""Parts of messages that are no reading by rule: what they were, and the messages that they came in.
+"""What is no reading by rule: parts of messages, and whole messages that a source's format does not read.
 
-Each key of each device has a line with its rule, how often it came and its last value. Where a mapping could make a
-reading of it (REVIVABLE), the message is kept for the quarantine's retention time, so that it can be reprocessed once
-the definition says what the key means; what was stored of it then is a duplicate. At most MOST_MESSAGES of a device
-are kept, the newest.
+Each key of each device has a line with its rule, how often it came and its last value; a whole message has the key "",
+and its beginning for a value. Where a definition could make a reading of it (all but NEVER_READINGS), the message is
+kept for the quarantine's retention time, so that it can be reprocessed once the definition says what the key means, or
+how the message is read; what was stored of it then is a duplicate. At most MOST_MESSAGES of a device are kept, the
+newest, and MOST_UNREAD of those that were ignored as a whole by one rule: status messages come without end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ KEPT: Micros = 30 * DAY
 
 MOST_MESSAGES = 10_000
 """Of one device."""
+
+MOST_UNREAD = 100
+"""Of one device and rule: messages that were ignored as a whole."""
 
 MOST_KEYS = 500
 """Lines of one device; further keys are counted in the ledger alone."""
@@ -70,6 +74,19 @@ _EXCESS = (
     " (SELECT id FROM ignored_messages WHERE pilot = :pilot AND device = :device ORDER BY id DESC LIMIT 1 OFFSET :most)"
 )
 _CROWDED = "SELECT pilot, device FROM ignored_messages GROUP BY pilot, device HAVING count(*) > :most"
+# `parts` of a message that was ignored as a whole is [["rule","",1]]; those of one rule have the same.
+_CROWDED_UNREAD = (
+    "SELECT pilot, device, parts FROM ignored_messages WHERE parts LIKE :whole AND parts NOT LIKE '%],[%'"
+    " GROUP BY pilot, device, parts HAVING count(*) > :most"
+)
+_EXCESS_UNREAD = (
+    "DELETE FROM ignored_messages WHERE pilot = :pilot AND device = :device AND parts = :parts AND id <="
+    " (SELECT id FROM ignored_messages WHERE pilot = :pilot AND device = :device AND parts = :parts"
+    " ORDER BY id DESC LIMIT 1 OFFSET :most)"
+)
+_FORGET_UNREAD = (
+    "UPDATE ignored_values SET value = NULL WHERE pilot = :pilot AND key = '' AND last < :before AND value IS NOT NULL"
+)
 
 
 class IgnoredKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +94,9 @@ class IgnoredKey(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     rule: str
-    key: str
+    key: str  # "": the whole message
     parts: int  # how often it came
-    value: str | None  # the last one, in JSON
+    value: str | None  # the last one, in JSON; of a whole message, its beginning
     first: Micros
     last: Micros
     messages: int = 0  # that are kept of the device, to be reprocessed
@@ -217,14 +234,16 @@ def ignored_keys(database: Database, pilot: str, device: str | None = None, limi
     ]
 
 
-def newest_message(database: Database, pilot: str, device: str) -> KeptMessage | None:
-    """The last message of a device of which something was ignored."""
-    query = (
-        "SELECT id, topic, payload, received FROM ignored_messages WHERE pilot = :pilot AND device = :device"
-        " ORDER BY id DESC LIMIT 1"
-    )
+def newest_message(database: Database, pilot: str, device: str, key: str) -> KeptMessage | None:
+    """The last message of a device of which `key` was ignored; where there is none, the last of the device."""
+    listed = "SELECT id, parts FROM ignored_messages WHERE pilot = :pilot AND device = :device ORDER BY id DESC"
+    query = "SELECT id, topic, payload, received FROM ignored_messages WHERE id = :id"
     with database.reading() as transaction:
-        row = transaction.execute(query, {"pilot": name(pilot), "device": name(device)}).first()
+        rows = transaction.execute(listed, {"pilot": name(pilot), "device": name(device)}).all()
+        if not rows:
+            return None
+        holding = (row.id for row in rows if any(part[1] == key for part in msgspec.json.decode(row.parts)))
+        row = transaction.execute(query, {"id": next(holding, rows[0].id)}).first()
     return None if row is None else KeptMessage(id=row.id, topic=row.topic, payload=row.payload, received=row.received)
 
 
@@ -275,16 +294,22 @@ def take_replays(database: Database, worker: str, limit: int = 500) -> list[Kept
 
 
 def expire(database: Database, before: Micros, pilot: str) -> int:
-    """Delete messages of the pilot that arrived before then; their lines stay."""
+    """Delete messages of the pilot that arrived before then; their lines stay, without the beginning of messages."""
     query = "DELETE FROM ignored_messages WHERE pilot = :pilot AND received < :before"
     with database.writing() as transaction:
+        transaction.execute(_FORGET_UNREAD, {"pilot": pilot, "before": before})
         return int(transaction.execute(query, {"pilot": pilot, "before": before}).rowcount)
 
 
 def trim(database: Database) -> None:
-    """Delete the oldest messages of devices that have more than MOST_MESSAGES."""
+    """Delete the oldest messages of devices that have more than MOST_MESSAGES, or MOST_UNREAD of one rule."""
     with database.reading() as transaction:
         crowded = transaction.execute(_CROWDED, {"most": MOST_MESSAGES}).all()
+        crowded_unread = transaction.execute(_CROWDED_UNREAD, {"whole": '[["%","",%', "most": MOST_UNREAD}).all()
+    for pilot, device, parts in crowded_unread:
+        where = {"pilot": pilot, "device": device, "parts": parts}
+        with database.writing() as transaction:
+            transaction.execute(_EXCESS_UNREAD, {**where, "most": MOST_UNREAD})
     for pilot, device in crowded:
         with database.writing() as transaction:
             transaction.execute(_EXCESS, {"pilot": pilot, "device": device, "most": MOST_MESSAGES})

@@ -78,6 +78,7 @@ class JsonReader:
             )
             for shape in shapes
         ]
+        self._says_device = settings.device is not None
 
     def __call__(self, message: Message, device: str) -> list[Found]:
         """Raises RejectedMessage."""
@@ -94,7 +95,17 @@ class JsonReader:
             if shape.takes(document):
                 return shape.read(document, message, levels, device)
             sender = shape.sender(document, levels, device)
+        if document is MISSING and self._says_device:
+            sender = self._sender(message, levels, device)
         return [Ignored(sender, "other-message")]
+
+    def _sender(self, message: Message, levels: Sequence[str], device: str) -> str:
+        """Who sent a message that no shape is about, as the source says it: each shape has its rule."""
+        shape = self._shapes[0]
+        try:
+            return shape.sender(shape.parse(message), levels, device)
+        except RejectedMessage:
+            return shape.device_of(levels, device)
 
 
 class _Shape:
