@@ -201,10 +201,11 @@ async def test_a_retired_device_that_sends_again_is_online(city: City, client: h
 async def test_nothing_is_expected_of_a_device_after_it_is_retired(city: City, client: httpx.AsyncClient) -> None:
     """It is retired after five of the ten days that the readings cover."""
     pilot = city.registry.pilot("kai-luft")
-    before = since_start(city.store, pilot, now())
+    until = START + 239 * HOUR
+    before = since_start(city.store, pilot, until)
     retired = dt.datetime.fromtimestamp((START + 120 * HOUR) // SECOND, dt.UTC)
     devices = [msgspec.structs.replace(pilot.devices[0], retired=retired), *pilot.devices[1:]]
-    after = since_start(city.store, msgspec.structs.replace(pilot, devices=devices), now())
+    after = since_start(city.store, msgspec.structs.replace(pilot, devices=devices), until)
     stream, other = Stream("kai-luft", "kran", "pm10"), Stream("kai-luft", "port", "pm10")
     assert (before.streams[stream].expected, after.streams[stream].expected) == (239, 120)
     assert after.streams[stream].share == 1.0

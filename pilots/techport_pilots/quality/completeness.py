@@ -545,7 +545,11 @@ def _completeness(coverage: Coverage | None, interval: Micros | None, start: Mic
     observed, longest = coverage.readings, 0
     if interval is not None and expected is not None:
         head, tail = (coverage.first - start) // interval, _after(coverage.last, end, interval)
-        observed = min(expected, max(1, expected - coverage.missing - head - tail))
+        # Of those due from the first until after the last, wherever between two readings the period ends. A device that
+        # sends more often than promised covers less time with its last one.
+        span = coverage.last - coverage.first
+        due = round((span + min(interval, span / max(1, coverage.readings - 1) or interval)) / interval)
+        observed = min(expected, max(1, due - coverage.missing))
         longest = max(coverage.longest, coverage.first - start if head else 0, end - coverage.last if tail else 0)
     return Completeness(
         expected=expected,
