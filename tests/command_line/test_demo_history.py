@@ -69,6 +69,7 @@ def test_a_start_that_ends_before_its_first_reading_goes_on_with_the_next(tmp_pa
     assert json.loads(note.read_text("utf-8")) == first == {"end": first["end"], "written": False}
 
 
+@pytest.mark.slow
 def test_every_sum_agrees_though_the_first_start_was_cut_short(told: tuple[Settings, Stores]) -> None:
     _, parts = told
     report = audit(parts.ledger, parts.readings)

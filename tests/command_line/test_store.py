@@ -52,6 +52,7 @@ def _run(*arguments: str, expect: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_backup_comes_back_whole(tmp_path: Path) -> None:
     url = _fill(tmp_path / "data")
     photo = Path("photos", "test-street", "photo-1.jpg")
@@ -67,6 +68,7 @@ def test_a_backup_comes_back_whole(tmp_path: Path) -> None:
     assert (tmp_path / "new" / photo).read_bytes() == b"a picture"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over_and_nothing_half_is_saved(tmp_path: Path) -> None:
     _fill(tmp_path / "data")
     _run("backup", str(tmp_path / "backups"), "--data", str(tmp_path / "data"))
@@ -78,6 +80,7 @@ def test_nothing_is_written_over_and_nothing_half_is_saved(tmp_path: Path) -> No
     assert "in use by `techport up`" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_from_duckdb_to_a_prepared_influxdb_and_back(tmp_path: Path, influxd: Influxd) -> None:
     source = _fill(tmp_path / "data")
     token = tmp_path / "token"
@@ -94,6 +97,7 @@ def test_from_duckdb_to_a_prepared_influxdb_and_back(tmp_path: Path, influxd: In
     assert _rows(back) == _rows(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["up", "ingest", "serve"])
 def test_a_file_that_this_version_cannot_open_ends_the_command(tmp_path: Path, command: str) -> None:
     url = _fill(tmp_path / "data")
@@ -110,6 +114,7 @@ def test_a_file_that_this_version_cannot_open_ends_the_command(tmp_path: Path, c
     assert "a newer techport made this file" in " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_an_export_is_imported_elsewhere(tmp_path: Path) -> None:
     url = _fill(tmp_path / "data")
     new = f"duckdb:///{tmp_path}/new/readings.duckdb"

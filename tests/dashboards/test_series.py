@@ -54,7 +54,7 @@ async def test_many_are_shown_in_buckets_with_their_extremes(city: City, client:
     line = data["lines"][0]
     assert all(low <= y <= high for low, y, high in zip(line["low"], line["y"], line["high"], strict=True))
     assert min(line["low"]) == 10
-    assert "per 1 wk" in data["shown"]
+    assert "per 1 week" in data["shown"]
 
 
 async def test_the_matching_query_gives_the_same_numbers(client: httpx.AsyncClient) -> None:

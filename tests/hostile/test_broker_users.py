@@ -194,6 +194,7 @@ def test_only_the_brokers_user_reads_the_files(broker: Broker) -> None:
     }
 
 
+@pytest.mark.slow
 def test_retained_messages_are_erased_where_no_part_of_the_platform_may(broker: Broker, tmp_path: Path) -> None:
     """By a user of the broker that exists for as long as it takes."""
     definition = trial.definition()

@@ -181,6 +181,7 @@ def test_a_certificate_of_the_operator_stands_for_the_password(broker: Broker, t
             client.loop_stop()
 
 
+@pytest.mark.slow
 def test_a_platform_takes_what_a_device_with_a_certificate_sends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

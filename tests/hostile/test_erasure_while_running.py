@@ -73,6 +73,7 @@ def _retained(port: int) -> set[str]:
     return topics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
 def test_what_a_text_occurs_in_is_erased_from_every_file(tmp_path: Path, broker: str) -> None:
     if broker == "mosquitto" and find_mosquitto() is None:

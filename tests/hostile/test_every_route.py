@@ -60,6 +60,7 @@ def _address(path: str) -> str:
     return re.sub(r"{(\w+)(?::\w+)?}", lambda match: NAMES.get(match[1], "1"), path)
 
 
+@pytest.mark.slow
 async def test_no_route_breaks_or_swells(city: City) -> None:
     routes = list(_routes(city))
     assert len(routes) > 90, "the walk no longer sees the routes"
@@ -94,6 +95,7 @@ async def test_no_route_breaks_or_swells(city: City) -> None:
 TYPES = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", ""]
 
 
+@pytest.mark.slow
 async def test_every_route_refuses_a_body_beyond_its_bound(city: City, tmp_path: Path) -> None:
     """Announced or in chunks, of any type, whether the route reads bodies of that type or not."""
     transport = httpx.ASGITransport(

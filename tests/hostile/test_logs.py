@@ -139,6 +139,7 @@ def test_what_is_no_secret_stays_readable() -> None:
     assert logs.hide_secrets(None, "info", dict(event)) == event
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.parametrize("variable", ["TECHPORT_REGISTRY", "TECHPORT_STORE"])
 def test_the_command_line_shows_no_password_of_a_bad_url(variable: str, tmp_path: Path) -> None:

@@ -318,6 +318,7 @@ def test_two_million_rows_in_four_kilobytes_are_refused(package: Path, here: Par
     refused(forged(package, {"readings.parquet": file.getvalue()}, count), here, "which readings do not take")
 
 
+@pytest.mark.slow
 def test_a_page_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     """Names of a hundred megabytes, each of which the file holds in a few bytes."""
     names = ["x" * (100 << 20) + str(number) for number in range(12)]
@@ -334,6 +335,7 @@ def test_a_page_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
+@pytest.mark.slow
 def test_other_columns_and_broken_files_are_refused(package: Path, here: Parts) -> None:
     table = pq.read_table(io.BytesIO(parquet_of(rows_of(package))))
     more, renamed = table.append_column("x", table["value"]), table.rename_columns([*"abcdefg"])
@@ -349,6 +351,7 @@ def test_other_columns_and_broken_files_are_refused(package: Path, here: Parts) 
             refused(forged(package, {name: content}), here, name)
 
 
+@pytest.mark.slow
 def test_broken_files_end_the_reader_and_nothing_else(package: Path, tmp_path: Path) -> None:
     """A footer with other bytes ends a process that reads it, now and then: never this one."""
     whole = parquet_of(rows_of(package))

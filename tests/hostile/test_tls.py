@@ -41,6 +41,7 @@ def _device(port: int, ca: Path) -> Client:
     return client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
 def test_devices_connect_with_tls_and_the_right_authority_only(
     broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -89,6 +90,7 @@ def test_a_certificate_without_its_key_is_an_error(tmp_path: Path, monkeypatch: 
     assert "broker_cert and broker_key belong together" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_pages_speak_tls_and_the_command_line_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, others = make(tmp_path / "tls"), make(tmp_path / "others")
     monkeypatch.setenv("TECHPORT_HTTP_CERT", str(files.certificate))
@@ -120,6 +122,7 @@ def test_the_pages_speak_tls_and_the_command_line_finds_them(tmp_path: Path, mon
         process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_proxy_that_is_trusted_does_tls() -> None:
     open_address = {"http": "0.0.0.0:8080", "mqtt": "127.0.0.1:1883"}
     check_exposure(load_settings({**open_address, "trusted_proxy": "192.0.2.1"}))

@@ -185,6 +185,7 @@ def test_a_file_without_a_token_is_no_empty_password(tmp_path: Path, content: st
         OperatorToken.of(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_platform_prints_an_address_that_signs_in(tmp_path: Path) -> None:
     file = tmp_path / "pilot.yaml"
     file.write_text(PILOT)

@@ -83,6 +83,7 @@ def test_client_ids_of_workers_cannot_be_guessed_and_stay(ingest: Ingest) -> Non
     assert first.client_id not in repr(MqttSettings(client_id=first.client_id))
 
 
+@pytest.mark.slow
 def test_the_documented_name_takes_nothing_from_others(tmp_path: Path) -> None:
     file = tmp_path / "pilot.yaml"
     file.write_text(PILOT)

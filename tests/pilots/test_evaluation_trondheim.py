@@ -130,6 +130,7 @@ def test_a_street_that_was_never_cleaned_gets_no_answer(store):
     assert "never took place" in found.reasons[0].en
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "words"), [("nb", "døgnene etter tiltaket"), ("en", "on the days after")])
 def test_the_report_of_the_packaged_pilot_answers_it(shared, tmp_path, language, words):
     """The definition that comes with techport, over the same hours under its own names."""
