@@ -75,6 +75,7 @@ def test_the_folder_is_named_and_another_is_asked_for(
         assert chosen() is None, "it was said"
 
 
+@pytest.mark.slow
 def test_a_command_names_it_on_its_error_output(tmp_path: Path, alone: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     code = (

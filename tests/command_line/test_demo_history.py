@@ -80,6 +80,7 @@ def test_every_sum_agrees_though_the_first_start_was_cut_short(told: tuple[Setti
     assert len({row.device_day.day for row in report.rows}) > 110
 
 
+@pytest.mark.slow
 def test_pilots_were_planned_before_they_began(told: tuple[Settings, Stores]) -> None:
     _, parts = told
     for pilot in parts.registry.pilots():

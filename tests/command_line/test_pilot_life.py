@@ -31,6 +31,7 @@ def techport(*words: str) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     definition = tmp_path / "pilot.yaml"
@@ -86,6 +87,7 @@ def test_from_start_to_oblivion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert package.exists()
 
 
+@pytest.mark.slow
 def test_the_platform_that_runs_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Close, report, retention and open, while another holds the store."""
     monkeypatch.chdir(tmp_path)

@@ -84,6 +84,7 @@ erasures = st.tuples(st.sampled_from(NAMES), st.integers(-9, 9), st.integers(0, 
 counter = itertools.count()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(arrivals | erasures, max_size=8))
 def test_like_a_dictionary(store: ReadingStore, steps: list[list[Reading] | tuple[Stream, int, int]]) -> None:

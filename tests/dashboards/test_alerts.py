@@ -242,6 +242,7 @@ def test_a_planned_outage_is_no_alert(morning: Morning) -> None:
     assert morning.look(after=DAY)[0] == ["device-offline a"], "it is over"
 
 
+@pytest.mark.slow
 def test_a_weekly_summary_comes_once_a_week(morning: Morning) -> None:
     morning.log.add_recipient("bridge", "team@example.org", "en", "test")
     morning.log.add_recipient("bridge", "hook@example.org", "en", "test", weekly=False)

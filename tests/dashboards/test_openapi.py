@@ -107,6 +107,7 @@ async def test_rows_of_readings_are_described(visitor: httpx.AsyncClient, descri
         assert not validator(description, rows).is_valid(wrong), wrong
 
 
+@pytest.mark.slow
 async def test_every_example_answers_as_described(visitor: httpx.AsyncClient, description: dict[str, Any]) -> None:
     wrong, executed = [], 0
     for key, _, operation in operations(description):
@@ -164,6 +165,7 @@ async def test_the_cursor_is_next_of_the_answer_before(visitor: httpx.AsyncClien
             assert more.json()["items"] != answer["items"]
 
 
+@pytest.mark.slow
 async def test_what_changes_answers_as_described_one_after_the_other(tmp_path: Path) -> None:
     """On a platform of its own: an event comes and goes, a device comes in, messages are mended, the pilot is closed,
     handed over and forgotten.

@@ -60,6 +60,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [

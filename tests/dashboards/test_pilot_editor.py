@@ -471,6 +471,7 @@ def test_lists_of_named_things_are_merged_thing_by_thing() -> None:
     assert merged({"devices": base["devices"]}, base, theirs) == ({"devices": base["devices"], "kpis": []}, ["kpis"])
 
 
+@pytest.mark.slow
 async def test_a_large_pilot_keeps_what_its_form_does_not_show(city: City, client: httpx.AsyncClient) -> None:
     pilot = parse_definition(EVERYTHING)
     days = [dt.timedelta(days=day) for day in range(700)]

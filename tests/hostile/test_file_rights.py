@@ -74,6 +74,7 @@ def test_the_doctor_names_what_is_open(tmp_path: Path) -> None:
     assert next(check for check in examine(settings) if check.name == "rights").state == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.usefixtures("_generous")
 def test_a_running_platform_writes_nothing_that_others_may_read(tmp_path: Path) -> None:

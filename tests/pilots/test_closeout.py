@@ -124,6 +124,7 @@ def test_the_checklist_says_what_to_look_at(parts: Parts) -> None:
     assert any("will be erased on 3" in text and "May 2028" in text for text in said)
 
 
+@pytest.mark.slow
 @LAPTOP_AND_SERVERS
 def test_the_package_opens_elsewhere_and_every_kpi_is_exactly_equal(
     parts: Parts, elsewhere: Parts, tmp_path: Path

@@ -77,6 +77,7 @@ def test_a_spike_is_flagged_when_the_next_reading_is_there(rounds, store):
     assert flags(store)[40] == Quality.SPIKE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 7, 40])
 def test_rounds_find_what_a_look_at_the_whole_finds(rounds, store, cut):
     other = Stream("p", "lamp", "pm10")

@@ -31,6 +31,7 @@ def test_more_weeks_find_smaller_effects() -> None:
     assert all(p.percent == pytest.approx(100 * p.detectable / answer.level) for p in answer.points)
 
 
+@pytest.mark.slow
 def test_an_effect_of_that_size_is_found_in_most_pilots() -> None:
     """4 of 5 by the promise; of forty simulated pilots between 20 and 40."""
     size = next(point.detectable for point in found().points if point.weeks == 4)
