@@ -9,8 +9,9 @@ from pathlib import Path
 from techport_storage.archive.rounds import Archiver
 from techport_storage.archive.store import ArchivedStore
 from techport_storage.archive.table import ArchiveTable
-from techport_storage.model import Batch, Receipt
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.model import Batch, Receipt, Replacing
+from techport_storage.reading_store import ReadingStore
+from techport_storage.store import open_store
 
 
 def in_this_process() -> AbstractContextManager[object]:
@@ -29,8 +30,8 @@ def archived_store(folder: Path | str, recent: str = "duckdb://") -> ArchivedSto
 class AtOnce(ArchivedStore):
     """Does a round after every write, so that what is older than two months lies in the archive alone."""
 
-    def write(self, batch: Batch) -> Receipt:
-        receipt = super().write(batch)
+    def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+        receipt = super().write(batch, replacing)
         Archiver(self, keep_months=1, grace_s=0).round()
         return receipt
 
