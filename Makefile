@@ -22,8 +22,8 @@ demo: install assets ## the whole platform with a simulated district; ARGS="..."
 shell: install ## a shell in which the command `techport` is found
 	@PATH="$(abspath $(RUN)):$$PATH" $${SHELL:-/bin/sh}
 
-# Twice the two cores that the suite is meant for: tests wait for servers and browsers a third of their time.
-PYTEST := $(RUN)/pytest -n 4 --dist worksteal
+# One more than the two cores that the suite is meant for: tests wait for servers and browsers a third of their time.
+PYTEST := $(RUN)/pytest -n 3 --dist worksteal
 
 test: install-dev system-packages assets ## all tests but the slow ones, those with faults and of clusters; ARGS="..." for pytest
 	$(PYTEST) -m "not slow and not faults and not cluster" $(ARGS)

@@ -59,6 +59,7 @@ def test_what_is_no_broker_is_told_apart(tmp_path: Path) -> None:
     assert checks["broker"].state == "failed"
 
 
+@pytest.mark.slow
 def test_a_session_with_a_queue_and_no_worker_is_noticed(tmp_path: Path, mosquitto: Mosquitto) -> None:
     port = mosquitto.settings.port
     keep = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]

@@ -34,6 +34,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     city.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["nb", "en"])
 async def test_every_page_of_every_pilot_answers(demo: City, language: str) -> None:
     paths = {place.path.format(pilot=pilot.id) for place in (*MAIN, *OF_PILOT) for pilot in demo.registry.pilots()}

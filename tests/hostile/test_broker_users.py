@@ -137,6 +137,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     running.close()
 
 
+@pytest.mark.slow
 def test_devices_come_and_go_while_the_broker_runs(broker: Broker) -> None:
     issued = broker.credentials.issue("air", "lamp-1", "test")
     eventually(lambda: broker.lets_in(issued.username, issued.password), "the device is let in")
@@ -155,6 +156,7 @@ def test_devices_come_and_go_while_the_broker_runs(broker: Broker) -> None:
     _leave(device)
 
 
+@pytest.mark.slow
 def test_parts_of_the_platform_have_the_rights_they_need(broker: Broker) -> None:
     web, ingest = (broker.connect(name, f"password of {name}") for name in ("web", "ingest"))
     assert web is not None
@@ -175,6 +177,7 @@ def test_parts_of_the_platform_have_the_rights_they_need(broker: Broker) -> None
     _leave(ingest)
 
 
+@pytest.mark.slow
 def test_the_simulator_has_an_account_while_its_password_is_there(broker: Broker) -> None:
     file = broker.folder / "simulator"
     assert not broker.lets_in("simulator", "")
@@ -187,6 +190,7 @@ def test_the_simulator_has_an_account_while_its_password_is_there(broker: Broker
     eventually(lambda: not broker.lets_in("simulator", "of the demo"), "and no longer")
 
 
+@pytest.mark.slow
 def test_only_the_brokers_user_reads_the_files(broker: Broker) -> None:
     assert {file.name: file.stat().st_mode & 0o777 for file in broker.users.iterdir()} == {
         "passwords": 0o600,

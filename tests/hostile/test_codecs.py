@@ -105,6 +105,7 @@ def test_the_process_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_pa
         codec.close()
 
 
+@pytest.mark.slow
 @LINUX
 def test_what_goes_on_after_the_answer_is_ended() -> None:
     """It would take a processor for ever: no message waits for it, so no time limit meets it."""
@@ -152,6 +153,7 @@ def test_the_process_ends_with_the_worker() -> None:
     eventually(lambda: _ended(int(ended.stdout)), "the process has ended")
 
 
+@pytest.mark.slow
 def test_the_deadly_message_is_found_among_many() -> None:
     """Others of the same batch are decoded, and the codec is not blamed twice for one message."""
     deadly = DEADLY["JSON of 512 MB"]
@@ -220,6 +222,7 @@ def _uplink(pilot: str, number: int, second: int) -> Message:
     return Message(f"v3/{pilot}/devices/meter/up", payload.encode(), int(time.time() * 1e6), second)
 
 
+@pytest.mark.slow
 def test_a_disabled_codec_is_reported_and_costs_nobody_else(
     reader: tuple[Reader, Metrics, CollectorRegistry],
 ) -> None:

@@ -211,6 +211,7 @@ def test_a_platform_takes_what_a_device_with_a_certificate_sends(
         device.loop_stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("broker", "wrong"), [("mosquitto", "needs broker_cert"), ("embedded", "needs mosquitto")])
 def test_what_certificates_need_is_said(broker: str, wrong: str, tmp_path: Path) -> None:
     authority = certificates.make(tmp_path / "authority").ca

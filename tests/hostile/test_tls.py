@@ -73,6 +73,7 @@ def _techport(command: str, folder: Path, *flags: str) -> subprocess.CompletedPr
     return subprocess.run(words, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--mqtt", "--http"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_no_address_beyond_this_machine_without_tls(flag: str, host: str, tmp_path: Path) -> None:
@@ -139,6 +140,7 @@ def test_every_command_that_listens_looks_where(command: list[str], tmp_path: Pa
     assert "without TLS" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_simulated_devices_need_the_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = make(tmp_path / "tls")
     monkeypatch.setenv("TECHPORT_BROKER_CERT", str(files.certificate))

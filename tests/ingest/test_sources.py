@@ -12,6 +12,7 @@ from techport_ingest.decoding.reader import Reader
 from techport_ingest.decoding.router import Router
 from techport_ingest.message import Message
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.sources.mqtt5 import Mqtt5Source
 from techport_pilots.accounting.ledger import events_of, ignored_by_rule
 from techport_pilots.definition.load import parse_definition
 from techport_pilots.model import PilotDefinition
@@ -57,7 +58,14 @@ FOUR = ("tts-v3/normalized_first", "tasmota/energy", "shelly-gen2/switch", "zigb
 
 
 def listens(ingest: Ingest, filters: int) -> bool:
-    return ingest.pipeline is not None and len(ingest.pipeline.listening) == filters
+    """Whether the worker has asked for so many filters, and the broker has read what it asked."""
+    if ingest.pipeline is None or len(ingest.pipeline.listening) != filters:
+        return False
+    source = ingest._source
+    if isinstance(source, Mqtt5Source):  # as it does before it leaves: the answer comes when all before it was read
+        source._flushed.clear()
+        return source._unsubscribe(["techport/nothing"]) and source._flushed.wait(10)
+    return True
 
 
 def check_house(ingest: Ingest) -> None:

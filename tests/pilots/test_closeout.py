@@ -179,6 +179,7 @@ def test_csv_and_parquet_hold_the_same_to_the_bit(parts: Parts, tmp_path: Path) 
     assert [field["name"] for field in schema["fields"]] == list(lines[0]) == table.column_names
 
 
+@pytest.mark.slow
 @LAPTOP_AND_SERVERS
 def test_the_same_data_makes_the_same_readings(parts: Parts, elsewhere: Parts, tmp_path: Path) -> None:
     first = close(parts, tmp_path / "a")
@@ -271,6 +272,7 @@ def _with_another_evaluation(path: str, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_rewritten_is_shown_with_what_comes_out_here(
     parts: Parts, elsewhere: Parts, tmp_path: Path
 ) -> None:

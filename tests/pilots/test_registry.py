@@ -235,6 +235,7 @@ def test_the_names_of_the_scripts_are_the_revisions_in_their_order() -> None:
     assert revisions() == walked[::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_command_that_migrates_nothing_does_not_wait_for_alembic(registry: Registry, registry_url: str) -> None:
     """Its import takes as long as a third of the start of a command."""
