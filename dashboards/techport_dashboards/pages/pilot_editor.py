@@ -490,7 +490,7 @@ def _page(
 
 
 def _length(interval: str, language: Language) -> str:
-    return language.duration(interval_micros(interval), "long")
+    return language.duration(interval_micros(interval))
 
 
 def _limits() -> dict[str, list[BuiltIn]]:

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -155,10 +155,10 @@ class Language:
         delta = -dt.timedelta(microseconds=age)
         return str(format_timedelta(delta, add_direction=True, locale=self.locale, threshold=1.2, format="short"))
 
-    def duration(self, length: Micros, form: Literal["short", "long"] = "short") -> str:
-        """ "2 hrs", or in sentences, long, "2 hours"."""
+    def duration(self, length: Micros) -> str:
+        """ "2 hours"."""
         delta = dt.timedelta(microseconds=length)
-        return str(format_timedelta(delta, locale=self.locale, threshold=1.0, format=form))
+        return str(format_timedelta(delta, locale=self.locale, threshold=1.0, format="long"))
 
     def width(self, length: Micros) -> str:
         """ "5 min" or "2 h", with the units' symbols, as stands behind "per"; of days in words, "1 day"."""
@@ -166,7 +166,7 @@ class Language:
         for unit, symbol in ((HOUR, hour), (MINUTE, "min"), (SECOND, "s")):
             if length < DAY and length >= unit and length % unit == 0:
                 return f"{length // unit} {symbol}"
-        return self.duration(length, "long")
+        return self.duration(length)
 
 
 ENGLISH = Language("en")

@@ -63,7 +63,7 @@ class ParamFormatter(string.Formatter):
             case "percent":
                 return f"{language.number(100 * value, 0)} %"
             case "duration":
-                return language.duration(value, "long")
+                return language.duration(value)
             case "date":
                 return language.date(dt.date.fromisoformat(value))
             case "datetime":
