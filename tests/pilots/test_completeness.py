@@ -90,6 +90,15 @@ def test_each_time_counts_by_the_interval_that_was_promised_then(store):
     assert of(store).share == pytest.approx(0.58)  # by the present interval alone, most of it would be missing
 
 
+def test_a_day_counts_as_a_day_however_often_was_sent_then(store):
+    """Nine tenths of the time each step, the last tenth ten times as often, and there silent."""
+    write(store, START + STEP * np.arange(90))
+    earlier = {STREAM: [Promise(START + 90 * STEP, STEP)]}
+    found = stream_completeness(store, {STREAM: STEP // 10}, START, START + 100 * STEP, earlier)[STREAM]
+    assert (found.observed, found.expected) == (90, 190)
+    assert found.share == pytest.approx(0.9)
+
+
 def test_a_pilot_remembers_what_its_devices_promised_before():
     before = EarlierInterval(dt.datetime(2026, 3, 1, tzinfo=dt.UTC), "PT1H")
     streams = [StreamDefinition("pm10"), StreamDefinition("pm25", interval="PT5M")]

@@ -53,7 +53,9 @@ class CompletenessItem(BaseModel):
     until: MaybeInstant = Field(description="Until when: the period's end, or when the device was retired before it.")
     expected: int | None = Field(description="Null where nobody has said how often the stream comes.")
     observed: int = Field(description="Of the expected ones, those that are there.")
-    completeness: float | None = Field(description="observed ÷ expected, 0 to 1.")
+    completeness: float | None = Field(
+        description="Of the time promised readings, 0 to 1; observed ÷ expected, unless the interval changed."
+    )
     readings: int = Field(description="All that are there, those beyond the expected ones too.")
     flagged: int = Field(description="Of the readings, those with a quality flag.")
     first: MaybeInstant

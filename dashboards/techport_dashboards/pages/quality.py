@@ -219,7 +219,10 @@ def _row(
     readings = int(sum(every[stream].sum() for stream in streams if stream in every))
     good_readings = int(sum(good[stream].sum() for stream in streams if stream in good))
     shares = [float(o / e) if e else None for o, e in zip(observed, expected, strict=True)]
-    share = float(observed.sum() / expected.sum()) if expected.any() else None
+    share = None  # of the time: a day counts as a day, whatever was promised on it
+    if expected_times is not None and expected.any():
+        times_promised = np.where(expected > 0, expected_times, 0)
+        share = float((times_promised * observed / np.maximum(expected, 1)).sum() / times_promised.sum())
     return Row(device, shares, share, None, None, readings, readings - good_readings)
 
 

@@ -69,10 +69,18 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     first: Micros | None = None
     last: Micros | None = None
     longest_gap: Micros = 0  # µs without a reading, the ends of the period included; 0: no reading is missing
+    promised: float | None = None  # µs for which readings were promised, of all streams
+    covered: float | None = None  # µs of those that were observed
 
     @property
     def share(self) -> float | None:
-        """0..1, or None where nothing was promised."""
+        """Of the time that was promised readings, 0..1; None where nothing was promised.
+
+        A day counts as a day, whether a device sent every hour then or every second. With one interval all along this
+        is observed ÷ expected.
+        """
+        if self.promised and self.covered is not None:
+            return self.covered / self.promised
         return self.observed / self.expected if self.expected else None
 
     @property
@@ -462,11 +470,11 @@ def together(parts: Iterable[Completeness]) -> Completeness:
     Returns
     -------
     Completeness
-        Sums, so that a fast stream weighs more than a slow one; the longest gap of any. `expected` is None where no
-        stream promises anything.
+        Sums of readings and of times, and the longest gap of any. `expected` is None where no stream promises anything.
     """
     parts = list(parts)
     promised = [part for part in parts if part.expected is not None]
+    timed = bool(promised) and all(part.promised is not None and part.covered is not None for part in promised)
     return Completeness(
         expected=sum(part.expected or 0 for part in promised) if promised else None,
         observed=sum(part.observed for part in promised),
@@ -475,6 +483,8 @@ def together(parts: Iterable[Completeness]) -> Completeness:
         first=min((part.first for part in parts if part.first is not None), default=None),
         last=max((part.last for part in parts if part.last is not None), default=None),
         longest_gap=max((part.longest_gap for part in parts), default=0),
+        promised=sum(part.promised or 0.0 for part in promised) if timed else None,
+        covered=sum(part.covered or 0.0 for part in promised) if timed else None,
     )
 
 
@@ -540,8 +550,13 @@ def _after(last: Micros, end: Micros, interval: Micros) -> int:
 
 def _completeness(coverage: Coverage | None, interval: Micros | None, start: Micros, end: Micros) -> Completeness:
     expected = None if interval is None else max(1, round((end - start) / interval))
+    promised = None if expected is None else float(end - start)
     if coverage is None:
-        return Completeness(expected=expected, observed=0, readings=0, flagged=0, longest_gap=end - start)
+        covered = None if expected is None else 0.0
+        gap = end - start
+        return Completeness(
+            expected=expected, observed=0, readings=0, flagged=0, longest_gap=gap, promised=promised, covered=covered
+        )
     observed, longest = coverage.readings, 0
     if interval is not None and expected is not None:
         head, tail = (coverage.first - start) // interval, _after(coverage.last, end, interval)
@@ -559,6 +574,8 @@ def _completeness(coverage: Coverage | None, interval: Micros | None, start: Mic
         first=coverage.first,
         last=coverage.last,
         longest_gap=longest,
+        promised=promised,
+        covered=None if promised is None or expected is None else promised * (observed / expected),
     )
 
 
