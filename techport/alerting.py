@@ -6,9 +6,11 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 
+from techport.background import in_background
 from techport.platform import Stores
 from techport.settings import Settings
 from techport_dashboards.query.registry_cache import RegistryCache
@@ -26,13 +28,8 @@ _WORK = "alerts"
 def alerting(settings: Settings, parts: Stores) -> Iterator[None]:
     """Look for alerts until the block ends."""
     stopping = threading.Event()
-    thread = threading.Thread(target=_run, args=(settings, parts, stopping), name="alerts")
-    thread.start()
-    try:
+    with in_background("alerts", partial(_run, settings, parts, stopping), stopping.set):
         yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def _run(settings: Settings, parts: Stores, stopping: threading.Event) -> None:

@@ -6,10 +6,12 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from techport.background import in_background
 from techport.settings import Settings
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database
@@ -72,13 +74,8 @@ def archiving(settings: Settings, database: Database, readings: ReadingStore) ->
         yield
         return
     stopping = threading.Event()
-    thread = threading.Thread(target=_run, args=(rounds, database, stopping), name="archive")
-    thread.start()
-    try:
+    with in_background("archive", partial(_run, rounds, database, stopping), stopping.set):
         yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def _run(rounds: Archiver, database: Database, stopping: threading.Event) -> None:

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from functools import partial
 from ssl import create_default_context
 
 import structlog
 
+from techport.background import in_background
 from techport.settings import Settings
 from techport.webhooks import WebhookRefused, post
 from techport_pilots.errors import RegistryUnavailable
@@ -30,13 +32,8 @@ TIMEOUT_S = 30.0
 def sending_mail(settings: Settings, database: Database) -> Iterator[None]:
     """Deliver until the block ends; without the setting `smtp` webhooks only, and e-mails wait."""
     stopping = threading.Event()
-    thread = threading.Thread(target=_run, args=(settings, Outbox(database), stopping), name="mail")
-    thread.start()
-    try:
+    with in_background("mail", partial(_run, settings, Outbox(database), stopping), stopping.set):
         yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def _run(settings: Settings, outbox: Outbox, stopping: threading.Event) -> None:

@@ -26,6 +26,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from techport.archiving import open_readings
+from techport.background import in_background
 from techport.data_dir import close_to_others
 from techport.settings import Address, Settings
 from techport_ingest.after.observations import PublishObservations
@@ -317,26 +318,16 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
             failed()
             raise
 
-    thread = threading.Thread(target=run, name="pipeline")
-    thread.start()
-    try:
+    with in_background("pipeline", run, pipeline.stop):
         yield pipeline
-    finally:
-        pipeline.stop()
-        thread.join()
 
 
 @contextmanager
 def flagging(settings: Settings, parts: Stores) -> Iterator[None]:
     """Flag what comes, in a thread until the block ends."""
     rounds = FlagPass(parts.registry, parts.readings, settings.worker)
-    thread = threading.Thread(target=rounds.run, name="flags")
-    thread.start()
-    try:
+    with in_background("flags", rounds.run, rounds.stop):
         yield
-    finally:
-        rounds.stop()
-        thread.join()
 
 
 def files_of_pilots(settings: Settings) -> Files:
@@ -393,13 +384,8 @@ def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
         forget_retained=forgetting(relay, parts.registry),
         log_lasts=settings.audit_days * DAY,
     )
-    thread = threading.Thread(target=rounds.run, name="retention")
-    thread.start()
-    try:
+    with in_background("retention", rounds.run, rounds.stop):
         yield
-    finally:
-        rounds.stop()
-        thread.join()
 
 
 def wait_for_signal() -> Callable[[], None]:
