@@ -295,7 +295,7 @@ class Pipeline:
                 tally.messages = 0  # counted when they came
         if accounting.undescribed:  # a set: again is harmless
             self._retrier.call("registry", self._registry.note_streams, accounting.undescribed)
-        annotations = accounting.remarks(receipt, replayed, reread)
+        annotations = accounting.annotations(receipt, replayed, reread)
         self._retrier.call("ledger", self._ledger.close_batch, self._worker, tallies, quarantined, annotations)
         return tallies, quarantined
 

@@ -175,13 +175,13 @@ def _stores(settings: Settings) -> Iterator[Check]:
             newest = readings.latest(Selection())["received"].cast("int64").to_pylist()
         yield Check("store", "ok", f"{_shown(settings.store_url)} takes readings")
     except StoreError as error:
-        yield Check("store", "failed", str(error), "mend it, or check `store`; messages wait at the broker meanwhile")
+        yield Check("store", "failed", str(error), "fix it, or check `store`; messages wait at the broker meanwhile")
     yield from _archive(settings)
     try:
         with closing(Registry.open(settings.registry_url, settings.registry_seconds)) as registry:
             yield Check("registry", "ok", f"{_shown(settings.registry_url)}, {len(registry.pilots())} pilot(s)")
     except PilotsError as error:
-        yield Check("registry", "failed", str(error), "mend it, or check `registry` and registry_password_file")
+        yield Check("registry", "failed", str(error), "fix it, or check `registry` and registry_password_file")
     yield _clock(max(newest, default=0) / 1e6)
 
 
@@ -193,7 +193,7 @@ def _archive(settings: Settings) -> Iterator[Check]:
 
         snapshot = ArchiveTable.open(settings.archive).snapshot()
     except (StoreError, ValueError) as error:
-        yield Check("archive", "failed", str(error), "mend it, or check `archive`; closed days stay in the store")
+        yield Check("archive", "failed", str(error), "fix it, or check `archive`; closed days stay in the store")
         return
     until = "nothing yet" if snapshot.archived is None else f"all days before {_day(snapshot.archived)}"
     yield Check("archive", "ok", f"{_shown(settings.archive)} holds {until}")

@@ -80,7 +80,7 @@ def rows(platform: Platform, device: str) -> list[tuple[str, float]]:
 
 
 @pytest.mark.slow
-def test_from_the_form_to_a_mended_message_and_a_claimed_box(platform: Platform, page: Page) -> None:
+def test_from_the_form_to_a_fixed_message_and_a_claimed_device(platform: Platform, page: Page) -> None:
     page.goto(f"http://{platform.http}{HERE}")
     page.locator(".tabs summary", has_text="More").click()
     page.get_by_role("link", name="New devices").click()

@@ -73,8 +73,8 @@ def build(folder: Path) -> City:
     topic, payload, at = "pilots/school-air/ila-skole/readings", b'{"hatch": "ajar"}', now()
     message = IgnoredMessage("school-air", "ila-skole", topic, payload, at, [("text", "hatch", 1)])
     line = IgnoredValue("school-air", "ila-skole", "text", "hatch", '"ajar"', at)
-    remarks = BatchAnnotations(ignored_values=[line], ignored_messages=[message])
-    city.ledger.close_batch("w", {}, [], remarks)
+    annotations = BatchAnnotations(ignored_values=[line], ignored_messages=[message])
+    city.ledger.close_batch("w", {}, [], annotations)
     city.registry.note_streams([Stream("school-air", "ila-skole", "name_17")])
     return city
 

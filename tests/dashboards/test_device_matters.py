@@ -42,7 +42,7 @@ def kept(city: City) -> City:
         aside("kran", "not-a-number", b'{"pm10": "1"}', HOUR),
         aside("ny boks", "unknown-device", b"{}", 2 * HOUR),
     ]
-    remarks = BatchAnnotations(
+    annotations = BatchAnnotations(
         ignored={(kran, "text"): 1, (kran, "event"): 1},
         events=[BookedEvent("kai-luft", "kran", START + 90 * SECOND, "join", "")],
     )
@@ -50,7 +50,7 @@ def kept(city: City) -> City:
         kran: Tally(messages=2, received=3, quarantined=1, ignored=2),
         DeviceDay("kai-luft", "ny boks", TODAY): Tally(messages=1, received=1, quarantined=1),
     }
-    city.ledger.close_batch("w", tallies, entries, remarks)
+    city.ledger.close_batch("w", tallies, entries, annotations)
     return city
 
 

@@ -24,10 +24,11 @@ def noted(city: City) -> City:
     said = [IgnoredValue("kai-luft", "kran", "property", "fw", "2.7.1", START)]
     topic, payload = "pilots/kai-luft/kran/readings", b'{"hatch": "half-way"}'
     message = IgnoredMessage("kai-luft", "kran", topic, payload, START, [("text", "hatch", 1402)])
-    remarks = BatchAnnotations(
+    annotations = BatchAnnotations(
         ignored={(KRAN, "text"): 1402}, ignored_values=lines, ignored_messages=[message], properties=said
     )
-    city.ledger.close_batch("w", {KRAN: Tally(messages=1, received=1402, ignored=1402)}, [], remarks)
+    tallies = {KRAN: Tally(messages=1, received=1402, ignored=1402)}
+    city.ledger.close_batch("w", tallies, [], annotations)
     return city
 
 
@@ -80,8 +81,11 @@ async def test_whole_messages_are_listed_and_reprocessed_without_a_meaning(
     payload = b'{"lqi": 12}'
     line = IgnoredValue("kai-luft", "kran", "other-message", "", payload.decode(), START, 3)
     message = IgnoredMessage("kai-luft", "kran", "radio/kran/state", payload, START, [("other-message", "", 1)])
-    remarks = BatchAnnotations(ignored={(KRAN, "other-message"): 3}, ignored_values=[line], ignored_messages=[message])
-    noted.ledger.close_batch("w", {KRAN: Tally(messages=3, received=3, ignored=3)}, [], remarks)
+    annotations = BatchAnnotations(
+        ignored={(KRAN, "other-message"): 3}, ignored_values=[line], ignored_messages=[message]
+    )
+    tallies = {KRAN: Tally(messages=3, received=3, ignored=3)}
+    noted.ledger.close_batch("w", tallies, [], annotations)
     lines = (await client.get(f"{PILOT}/ignored", params={"device": "kran"})).json()
     assert ("other-message", "", '{"lqi": 12}', 3) in [
         (each["rule"], each["key"], each["value"], each["parts"]) for each in lines

@@ -73,8 +73,8 @@ def fill(registry: Registry, store: ReadingStore, ledger: Ledger, pilot: str, na
             seen.append(BookedEvent(pilot, mac, at, "button", f"pressed by {mac}"))
         ledger.open_batch("test", tallies)
         store.write(Batch.of([Reading(pilot, mac, "pm10", at, 1.0, 0) for mac in macs]))
-        remarks = BatchAnnotations(events=seen, ignored={(day, "status"): 1 for day in tallies})
-        ledger.close_batch("test", tallies, entries, remarks)
+        annotations = BatchAnnotations(events=seen, ignored={(day, "status"): 1 for day in tallies})
+        ledger.close_batch("test", tallies, entries, annotations)
         tap = MessageTap(registry.database)
         tap.watch(pilot, macs[0])
         tap.record(

@@ -55,7 +55,7 @@ def test_nothing_of_a_message_is_kept_but_its_count(topic: str, payload: bytes, 
     [(device_day, tally)] = tallies.items()
     assert (device_day.pilot, device_day.device) == ("doors", device)
     assert (tally.messages, tally.received, tally.ignored, tally.balanced) == (1, values, values, True)
-    assert {rule for _, rule in accounting.remarks(Receipt(0)).ignored} == {NOT_COLLECTED}
+    assert {rule for _, rule in accounting.annotations(Receipt(0)).ignored} == {NOT_COLLECTED}
     watched = {("doors", "lamp-1"), ("doors", "ac:23:3f"), ("doors", "")}
     assert tapped_messages(accounting, Receipt(0), watched, "ingest", 0) == []
 

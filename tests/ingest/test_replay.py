@@ -135,7 +135,7 @@ def test_an_entry_that_two_workers_take_is_booked_by_one(ingest: Ingest) -> None
     tallies, aside = account.close(Receipt(0))
     ingest.quarantine.remove([entry.id])
     with pytest.raises(ReplayTaken):
-        ingest.ledger.close_batch("two", tallies, aside, account.remarks(Receipt(0), [entry.id]))
+        ingest.ledger.close_batch("two", tallies, aside, account.annotations(Receipt(0), [entry.id]))
     assert ingest.total().quarantined == 1
 
 

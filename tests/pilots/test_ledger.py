@@ -127,8 +127,8 @@ def test_a_correction_that_another_worker_booked_meanwhile_is_booked_once(ledger
     ledger.open_batch("w", [MONDAY])
     ledger.expect_corrections("w", [expected(1, 2)])
     ledger.open_batch("other", [MONDAY])
-    remarks = BatchAnnotations(corrections=[expected(1, 2)])
-    ledger.close_batch("other", {MONDAY: Tally(received=1, corrections=1)}, remarks=remarks)
+    annotations = BatchAnnotations(corrections=[expected(1, 2)])
+    ledger.close_batch("other", {MONDAY: Tally(received=1, corrections=1)}, annotations=annotations)
     ledger.interrupted("w")
     ledger.reconcile("w", {MONDAY: 0}, {expected(1, 2)[:4]: 2.0})
     assert noted(ledger) == [expected(1, 2)]

@@ -100,7 +100,7 @@ def _matters(services: Services, viewer: Viewer, pilot: PilotDefinition) -> dict
     if asked := [group.newest.replay_requested for group in groups if group.newest.replay_requested is not None]:
         examples["replay"] = max(asked)
     if unknown := unknown_devices(registry.database, pilot.id):
-        examples["stranger"] = unknown[0].device
+        examples["unknown_device"] = unknown[0].device
     if viewer.may("share", pilot.id) and (shares := services.shares.shares.of(pilot.id)):
         examples["share"] = shares[0].id
     if added := events.added(registry.database, pilot.id):

@@ -36,7 +36,7 @@ PATHS: Mapping[str, tuple[str, Any]] = {
 }
 """Parts of addresses: what they are, and an example for a platform without any."""
 BODIES: Mapping[str, Mapping[str, str]] = {
-    "ClaimDevice": {"name": "stranger"},
+    "ClaimDevice": {"name": "unknown_device"},
     "Closing": {"confirm": "pilot"},
     "Forgetting": {"pilots": "due"},
 }

@@ -69,7 +69,7 @@ class Mail:
     messages: list[TappedMessage]
     quarantined: list[QuarantineRecord]
     quarantined_count: int
-    remarks: list[BookedEvent]
+    device_events: list[BookedEvent]
 
 
 @dataclass(frozen=True, slots=True)

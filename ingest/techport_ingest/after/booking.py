@@ -114,7 +114,9 @@ class BatchAccounting:
         self._count_messages_without_rows(rejected, tallies)
         return tallies, [_quarantine_entry(part) for part in rejected]
 
-    def remarks(self, receipt: Receipt, replayed: Sequence[int] = (), reread: Sequence[int] = ()) -> BatchAnnotations:
+    def annotations(
+        self, receipt: Receipt, replayed: Sequence[int] = (), reread: Sequence[int] = ()
+    ) -> BatchAnnotations:
         """What the ledger keeps beside the sums."""
         ignored: Counter[tuple[DeviceDay, str]] = Counter()
         for passed in self.columns.ignored:

@@ -129,10 +129,10 @@ _ADD_EVENT = (
 _LONGEST_TEXT = 500
 
 
-def note_remarks(transaction: Transaction, remarks: BatchAnnotations) -> None:
-    """Write the remarks of a batch, in the transaction that records it."""
+def note_annotations(transaction: Transaction, annotations: BatchAnnotations) -> None:
+    """Write the annotations of a batch, in the transaction that records it."""
     parts: dict[tuple[str, str, int, str], int] = {}
-    for (device_day, rule), count in remarks.ignored.items():
+    for (device_day, rule), count in annotations.ignored.items():
         row = (name(device_day.pilot), name(device_day.device), device_day.day, name(rule))
         parts[row] = parts.get(row, 0) + count
     if parts:
@@ -140,8 +140,8 @@ def note_remarks(transaction: Transaction, remarks: BatchAnnotations) -> None:
             dict(zip(("pilot", "device", "day", "rule"), row, strict=True)) | {"parts": n} for row, n in parts.items()
         ]
         transaction.execute(_ADD_IGNORED, sorted(rows, key=lambda row: [str(part) for part in row.values()]))
-    if remarks.events:
-        transaction.execute(_ADD_EVENT, [_event_row(event) for event in sorted(remarks.events)])
+    if annotations.events:
+        transaction.execute(_ADD_EVENT, [_event_row(event) for event in sorted(annotations.events)])
 
 
 def ignored_by_rule(database: Database, pilot: str, device: str | None = None) -> Mapping[tuple[DeviceDay, str], int]:
@@ -265,28 +265,28 @@ class Ledger:
         worker: str,
         tallies: Mapping[DeviceDay, Tally],
         quarantined: Sequence[QuarantineEntry] = (),
-        remarks: BatchAnnotations | None = None,
+        annotations: BatchAnnotations | None = None,
     ) -> None:
         """Book the batch, put what was rejected into quarantine and clear the intent: all of it or nothing, durably.
 
         A redelivered entry that is in quarantine already is booked as a duplicate instead. Entries that the batch took
         again leave the quarantine and the sums of their day; raises ReplayTaken when another worker was first.
         """
-        remarks = remarks or BatchAnnotations()
+        annotations = annotations or BatchAnnotations()
         token = self._token(worker, tallies, quarantined)
         try:
             with self._database.writing() as transaction:
                 if transaction.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
                     booked = _merged(tallies)
-                    withdraw(transaction, remarks.replayed, booked)
-                    ignored.withdraw(transaction, remarks.reread, booked)
+                    withdraw(transaction, annotations.replayed, booked)
+                    ignored.withdraw(transaction, annotations.reread, booked)
                     admit(transaction, quarantined, booked)
                     _book(transaction, booked)
-                    note_remarks(transaction, remarks)
+                    note_annotations(transaction, annotations)
                     corrections.book_expected(transaction, worker)
-                    corrections.note(transaction, remarks.corrections)
-                    ignored.note(transaction, remarks.ignored_values, remarks.ignored_messages)
-                    ignored.note_properties(transaction, remarks.properties)
+                    corrections.note(transaction, annotations.corrections)
+                    ignored.note(transaction, annotations.ignored_values, annotations.ignored_messages)
+                    ignored.note_properties(transaction, annotations.properties)
                     transaction.execute(_CLOSE, {"worker": worker})
                     transaction.execute(_REMEMBER_CLOSED, {"worker": worker, "token": token})
         except RegistryUnavailable:  # the commit may have happened, and only its answer been lost
