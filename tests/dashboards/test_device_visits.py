@@ -276,12 +276,12 @@ async def test_a_label_has_the_address_that_the_platform_is_known_by(city: City)
         address = f"https://pilots.example.org{DEVICE}/visits"
         assert address in page
         assert str(qr_code(address)) in page
-        assert "works on this machine only" not in page
+        assert "works only on this machine" not in page
         labels = (await client.get("/pilots/kai-luft/labels?lang=en")).text
         assert labels.count('class="qr"') == 2
     plain = httpx.ASGITransport(city.app(dataclasses.replace(WebSettings(), public_url=None)))
     async with httpx.AsyncClient(transport=plain, base_url="http://127.0.0.1") as client:
-        assert "works on this machine only" in (await client.get(f"{DEVICE}/label?lang=en")).text
+        assert "works only on this machine" in (await client.get(f"{DEVICE}/label?lang=en")).text
 
 
 async def test_labels_of_many_devices_are_drawn_some_at_a_time(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
