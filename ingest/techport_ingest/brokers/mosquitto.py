@@ -231,13 +231,21 @@ class Mosquitto:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property
+    def _ports(self) -> list[int]:
+        certificates = self.settings.certificates
+        return [self.settings.port, *([certificates.port] if certificates is not None else [])]
+
+    @property
     def _config_file(self) -> Path:
         return configuration_file(self.settings.folder)
 
     def _launch(self) -> None:
-        where = f"{self.settings.host}:{self.settings.port}"
-        if _accepts(self.settings.host, self.settings.port):
-            raise BrokerError(f"something else listens on {where} already. Stop it, or choose another port with --mqtt")
+        for port in self._ports:
+            if _accepts(self.settings.host, port):
+                where = f"{self.settings.host}:{port}"
+                raise BrokerError(
+                    f"something else listens on {where} already. Stop it, or choose another port with --mqtt"
+                )
         command = [str(self.settings.executable), "-c", str(self._config_file)]
         # A session of its own: Ctrl-C in the terminal reaches us first, and we stop it when everything it held is
         # acknowledged.
@@ -250,13 +258,14 @@ class Mosquitto:
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self._process.poll() is None:
-            if _accepts(self.settings.host, self.settings.port) and self._process.poll() is None:
+            # It opens one listener after the other.
+            missing = [port for port in self._ports if not _accepts(self.settings.host, port)]
+            if not missing and self._process.poll() is None:
                 return
             time.sleep(0.02)
         end_child(self._process)
-        raise BrokerError(
-            f"mosquitto does not listen on {self.settings.host}:{self.settings.port}. {self._last_words()}"
-        )
+        where = ", ".join(f"{self.settings.host}:{port}" for port in self._ports)
+        raise BrokerError(f"mosquitto does not listen on {where}. {self._last_words()}")
 
     def _last_words(self) -> str:
         file = self.settings.folder / "mosquitto.log"
