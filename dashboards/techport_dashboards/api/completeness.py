@@ -103,8 +103,9 @@ def completeness(
     """Of each stream: readings expected by its interval, and how many of those are there.
 
     A device counts from its first deployment (an event `installed`) until it is retired. Without `start`, a pilot
-    counts from its start: the `observed` of all its streams that promise an interval, divided by their `expected`, is
-    then the share that its pages, report and catalogue give. Streams that never sent anything are in the list.
+    counts from its start: the mean `completeness` of its streams that promise an interval, weighed by the time from
+    `since` to `until`, is then the one that its pages, report and catalogue give. Streams that never sent anything are
+    in the list.
     Readings twice or too often never make more than 1.
     """
     return _completeness(services, viewer, parameters)
