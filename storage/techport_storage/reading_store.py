@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -219,3 +219,37 @@ class ReadingStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections. Nothing that `write` acknowledged depends on it."""
+
+
+@runtime_checkable
+class ReadsWithExtent(Protocol):
+    """A store that is far away, where a question with its extent takes one trip instead of two."""
+
+    def read_with_extent(self, query: Query) -> tuple[Extent, pa.RecordBatchReader]:
+        """As `read_with_extent`."""
+
+
+def read_with_extent(store: ReadingStore, query: Query) -> tuple[Extent, pa.RecordBatchReader]:
+    """The rows of a query, and what was known about its readings before they were read.
+
+    Parameters
+    ----------
+    store : ReadingStore
+    query : Query
+        As for ReadingStore.read.
+
+    Returns
+    -------
+    Extent
+        Of the query's selection and period. The rows may be newer than it, never older.
+    pyarrow.RecordBatchReader
+        As from ReadingStore.read.
+
+    Raises
+    ------
+    BadQuery
+    StoreUnavailable
+    """
+    if isinstance(store, ReadsWithExtent):
+        return store.read_with_extent(query)
+    return store.extent(query.select, query.start, query.end), store.read(query)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from techport_storage.reading_store import ReadingStore
+from techport_storage.reading_store import ReadingStore, read_with_extent
 
-__all__ = ["ReadingStore", "open_store"]
+__all__ = ["ReadingStore", "open_store", "read_with_extent"]
 
 
 def open_store(url: str) -> ReadingStore:

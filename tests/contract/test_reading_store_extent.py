@@ -6,8 +6,8 @@ import pytest
 
 from techport_storage.errors import BadQuery
 from techport_storage.microseconds import DAY, SECOND
-from techport_storage.model import UNKNOWN_EXTENT, Selection
-from techport_storage.store import ReadingStore
+from techport_storage.model import UNKNOWN_EXTENT, BucketWidth, Query, Selection
+from techport_storage.store import ReadingStore, read_with_extent
 from tests.contract.readings import NOON, A, B, put, reading, series
 
 OF_A = Selection(streams=(A,))
@@ -39,6 +39,16 @@ def test_a_version_token_changes_with_the_readings_of_the_period(store: ReadingS
 def test_an_extent_needs_a_range_that_runs_forwards(store: ReadingStore) -> None:
     with pytest.raises(BadQuery):
         store.extent(Selection(), NOON, NOON - 1)
+
+
+@pytest.mark.parametrize("every", [None, BucketWidth(10, "s")])
+@pytest.mark.parametrize("limit", [7, None])
+def test_rows_come_with_their_extent(store: ReadingStore, every: BucketWidth | None, limit: int | None) -> None:
+    put(store, *series(A, 100), *series(B, 50))
+    query = Query(select=OF_A, start=NOON, end=NOON + 50 * SECOND, every=every, limit=limit)
+    extent, reader = read_with_extent(store, query)
+    assert extent == store.extent(OF_A, NOON, NOON + 50 * SECOND)
+    assert reader.read_all() == store.read(query).read_all()
 
 
 def test_counts_are_of_every_stream_or_unknown(store: ReadingStore) -> None:

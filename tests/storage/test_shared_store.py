@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Query, Reading, Selection
 from techport_storage.shared.server import StoreServer
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.store import ReadingStore, open_store, read_with_extent
 from tests.contract.conftest import holder, shared_url
 from tests.servers.mosquitto import free_port
 
@@ -29,6 +30,34 @@ def test_what_is_written_through_it_is_there(holder: ReadingStore, shared_url: s
     with pytest.raises(StoreUnavailable, match="holds the store"):
         store.write(Batch.of([READING]), lambda rows, before: None)
     store.close()
+
+
+def test_a_page_of_readings_takes_one_trip(holder: ReadingStore, tmp_path: Path) -> None:
+    """What a short answer costs is the way."""
+    trips: list[str] = []
+
+    class Counting(StoreServer):
+        def do_action(self, context: Any, action: Any) -> list[bytes]:
+            trips.append(action.type)
+            return super().do_action(context, action)
+
+        def do_get(self, context: Any, ticket: Any) -> Any:
+            trips.append("rows")
+            return super().do_get(context, ticket)
+
+    token, port = tmp_path / "token", free_port()
+    token.write_text("secret")
+    server = Counting(holder, "127.0.0.1", port, lambda shown: shown == "secret")
+    store = open_store(f"flight://127.0.0.1:{port}?token_file={token}")
+    store.write(Batch.of([READING]))
+    trips.clear()
+    extent, reader = read_with_extent(store, Query(limit=100))
+    assert (extent.readings, reader.read_all().num_rows, trips) == (1, 1, ["page"])
+    trips.clear()
+    extent, reader = read_with_extent(store, Query())
+    assert (extent.readings, reader.read_all().num_rows, trips) == (1, 1, ["extent", "rows"])
+    store.close()
+    server.shutdown()
 
 
 def test_who_has_not_the_token_is_sent_away(holder: ReadingStore, shared_url: str, tmp_path: Path) -> None:

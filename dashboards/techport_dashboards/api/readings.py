@@ -73,6 +73,7 @@ from techport_dashboards.query.question import (
     bucket,
     first_page,
     last_key,
+    one_more,
     resolve,
     run,
     select,
@@ -112,8 +113,9 @@ from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import interval_micros, micros_of
 from techport_storage import clock
 from techport_storage.buckets import format_width
-from techport_storage.model import RAW_SCHEMA, Micros, Selection, Stream
+from techport_storage.model import RAW_SCHEMA, Extent, Micros, Selection, Stream
 from techport_storage.model import Query as StoreQuery
+from techport_storage.store import read_with_extent
 
 router = APIRouter(tags=["readings"], route_class=SlotRoute)
 
@@ -570,26 +572,32 @@ def respond(
     resolved = resolve(parameters.question(limit), viewer, catalogue, services.store, settings.zone, now)
     if file_format == "netcdf":
         netcdf.check_shape(resolved.query, shape)
-    tag = etag_of(
-        _looked_at(resolved.query, shape), services.store, catalogue, file_format, shape, request.app.version, now
-    )
+    query, looked = resolved.query, _looked_at(resolved.query, shape)
+    reader: pa.RecordBatchReader | None = None
+    if _is_raw_page(query, shape) and "if-none-match" not in request.headers:
+        extent, reader = read_with_extent(services.store, one_more(query))
+    else:
+        extent = services.store.extent(looked.select, looked.start, looked.end)
+    tag = etag_of(looked, extent.version_token, catalogue, file_format, shape, request.app.version, now)
     headers = {"Vary": "Accept, Accept-Encoding"} | ({"ETag": tag, **etags.HEADERS} if tag else {})
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     way_out = NARROWER if not shape.plain else WAY_OUT if file_format == "json" else WITHOUT_LIMIT
     patience = Deadline(settings.query_seconds, left, way_out)
-    if shape.plain and not (limit is not None and shape.conditions):
-        result = run(services, resolved, catalogue, patience)
+    if reader is not None:
+        result = first_page(resolved, catalogue, patience.table(reader))
+    elif shape.plain and not (limit is not None and shape.conditions):
+        result = run(services, resolved, catalogue, patience, extent)
     elif shape.plain:
-        result = some_of(services, resolved, catalogue, shape, patience)
-    elif shape.by_time and limit is not None and resolved.query.every is None:
+        result = some_of(services, resolved, catalogue, shape, patience, extent)
+    elif shape.by_time and limit is not None and query.every is None:
         result = by_time(services, resolved, catalogue, shape, patience)
     else:
         with _IN_MEMORY.taken(patience):
             result = whole(services, resolved, catalogue, shape, patience, now)
     answer = _written(request, services, result, file_format, shape, headers, patience)
     compressed = "content-encoding" in answer.headers
-    if not isinstance(answer, Streamed) or compressed or not _is_bounded(services, result, file_format, now):
+    if not isinstance(answer, Streamed) or compressed or not _is_bounded(extent, result, file_format, now):
         return answer
     media_type = formats.MEDIA_TYPES[file_format]
     made = spooled(_while_waited_for(answer.pieces, left), answer.headers, media_type, settings.spool)
@@ -636,14 +644,17 @@ def _file_key(request: Request, viewer: Viewer, file_format: str) -> Key:
     return client, viewer.who, pilots, request.url.path, request.url.query, file_format
 
 
-def _is_bounded(services: Services, result: Answer, file_format: formats.Format, now: Micros) -> bool:
+def _is_raw_page(query: StoreQuery, shape: Shape) -> bool:
+    """Whether the answer is the first rows of the store, as they are."""
+    return query.every is None and query.limit is not None and shape.plain and not shape.conditions
+
+
+def _is_bounded(extent: Extent, result: Answer, file_format: formats.Format, now: Micros) -> bool:
     """Whether the answer is worth making whole before it is sent, by the rows that there may be."""
     query, most = result.resolved.query, MOST_ROWS.get(file_format, MOST_ROWS_OF_TEXT)
     if isinstance(result.rows, pa.Table):
         return bool(result.rows.num_rows <= most)
-    expected = services.store.extent(query.select, query.start, query.end).readings
-    if expected is None:
-        expected = readings_expected(query, result.catalogue, now)
+    expected = readings_expected(query, result.catalogue, now) if extent.readings is None else extent.readings
     return (expected if query.limit is None else min(expected, query.limit)) <= most
 
 
@@ -659,12 +670,18 @@ def whole_answer(services: Services, viewer: Viewer, parameters: ReadingsParamet
 
 
 def some_of(
-    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline
+    services: Services,
+    resolved: Resolved,
+    catalogue: RegistryView,
+    shape: Shape,
+    patience: Deadline,
+    extent: Extent,
 ) -> Answer:
     """A page of the rows that satisfy the conditions, in the order of the store."""
     query = resolved.query
     assert query.limit is not None
-    reject_expensive(query, services.store, catalogue, services.settings.max_scan, clock.now(), patience.way_out)
+    most = services.settings.max_scan
+    reject_expensive(query, extent.readings, catalogue, most, clock.now(), patience.way_out)
     reader = services.store.read(msgspec.structs.replace(query, limit=None))
     batches, rows = [], 0
     for batch in patience.batches(reader):
@@ -742,10 +759,10 @@ def _regrouped(
     services: Services, query: StoreQuery, groups: Groups, shape: Shape, patience: Deadline, now: Micros
 ) -> pa.Table:
     """Rows of groups, profiles and time-weighted means."""
-    counted = query
     if shape.time_weighted:
         check_no_counts(groups)
-    reject_many_readings(counted, services.store, groups.catalogue, services.settings.max_scan, now, NARROWER)
+    stored = services.store.extent(query.select, query.start, query.end).readings
+    reject_many_readings(query, stored, groups.catalogue, services.settings.max_scan, now, NARROWER)
     if not shape.time_weighted:
         return regrouped(services.store, query, groups, shape.profile, patience)
     assert query.every is not None

@@ -14,7 +14,6 @@ import msgspec
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.shaping import Shape
 from techport_storage.model import Micros, Query
-from techport_storage.store import ReadingStore
 
 HEADERS = {"Cache-Control": "no-cache"}
 """Keep it, and ask whether it still holds. Last-Modified counts whole seconds, in which readings come many times."""
@@ -22,19 +21,19 @@ HEADERS = {"Cache-Control": "no-cache"}
 
 def etag_of(
     query: Query,
-    store: ReadingStore,
+    token: bytes | None,
     catalogue: RegistryView,
     file_format: str,
     shape: Shape,
     program: str,
     now: Micros,
 ) -> str | None:
-    """The ETag, weak: compression changes the bytes, not what they say. Take it before the store is read: an answer
-    that is newer than its tag is fetched once more, one that is older would be kept.
+    """The ETag, weak: compression changes the bytes, not what they say. `token` is the version token of the readings
+    asked for, from before they were read: an answer that is newer than its tag is fetched once more, one that is older
+    would be kept.
     """
     running = query.every is not None and (query.end is None or query.end > now)
-    token = None if running else store.extent(query.select, query.start, query.end).version_token
-    if token is None:
+    if token is None or running:
         return None
     digest = hashlib.blake2b(token, digest_size=12)
     digest.update(msgspec.json.encode([query, shape, file_format, catalogue.version, program]))

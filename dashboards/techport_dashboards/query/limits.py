@@ -23,7 +23,6 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_storage.microseconds import MINUTE
 from techport_storage.model import Micros, Query
-from techport_storage.store import ReadingStore
 
 WAY_OUT = "format=parquet without a limit, which streams any amount; or a shorter range or fewer streams"
 WITHOUT_LIMIT = "no limit, so that any amount is streamed; or a shorter range or fewer streams"
@@ -32,20 +31,19 @@ _UNKNOWN_INTERVAL: Micros = MINUTE
 
 
 def reject_expensive(
-    query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros, way_out: str = WAY_OUT
+    query: Query, stored: int | None, catalogue: RegistryView, most: int, now: Micros, way_out: str = WAY_OUT
 ) -> None:
     """Raise a Problem for a page of buckets over more readings than `most`."""
     if query.every is not None:  # a page of raw rows costs no more than its rows
-        reject_many_readings(query, store, catalogue, most, now, way_out)
+        reject_many_readings(query, stored, catalogue, most, now, way_out)
 
 
 def reject_many_readings(
-    query: Query, store: ReadingStore, catalogue: RegistryView, most: int, now: Micros, way_out: str
+    query: Query, stored: int | None, catalogue: RegistryView, most: int, now: Micros, way_out: str
 ) -> None:
-    """Raise a Problem where the query looks at more readings than `most`."""
-    expected = store.extent(query.select, query.start, query.end).readings
-    if expected is None:
-        expected = readings_expected(query, catalogue, now)
+    """Raise a Problem where the query looks at more readings than `most`; `stored` is how many there are, as far as the
+    store knows."""
+    expected = readings_expected(query, catalogue, now) if stored is None else stored
     if expected > most:
         raise Problem(
             "too-costly",

@@ -35,6 +35,7 @@ from techport_storage.model import (
     Aggregate,
     BucketWidth,
     Cursor,
+    Extent,
     Micros,
     QualityChoice,
     Query,
@@ -125,15 +126,28 @@ def answer(context: QueryContext, viewer: Viewer, question: Question) -> Answer:
     return run(context, resolved, catalogue, Deadline(context.settings.query_seconds))
 
 
-def run(context: QueryContext, resolved: Resolved, catalogue: RegistryView, patience: Deadline) -> Answer:
-    """The answer to what was resolved with that catalogue."""
+def run(
+    context: QueryContext,
+    resolved: Resolved,
+    catalogue: RegistryView,
+    patience: Deadline,
+    extent: Extent | None = None,
+) -> Answer:
+    """The answer to what was resolved with that catalogue. `extent` is what the store knows of its readings, where that
+    was asked already."""
     query = resolved.query
     if query.limit is None:
         return Answer(resolved, catalogue, context.store.read(query))
-    reject_expensive(query, context.store, catalogue, context.settings.max_scan, clock.now(), patience.way_out)
-    # One row more than asked for says whether there is a next page.
-    table = patience.table(context.store.read(msgspec.structs.replace(query, limit=query.limit + 1)))
-    return first_page(resolved, catalogue, table)
+    stored = None
+    if query.every is not None:
+        stored = (extent or context.store.extent(query.select, query.start, query.end)).readings
+    reject_expensive(query, stored, catalogue, context.settings.max_scan, clock.now(), patience.way_out)
+    return first_page(resolved, catalogue, patience.table(context.store.read(one_more(query))))
+
+
+def one_more(query: Query) -> Query:
+    """With one row more than was asked for, which says whether there is a next page."""
+    return query if query.limit is None else msgspec.structs.replace(query, limit=query.limit + 1)
 
 
 def first_page(resolved: Resolved, catalogue: RegistryView, table: pa.Table) -> Answer:

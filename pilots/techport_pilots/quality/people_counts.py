@@ -38,7 +38,7 @@ from techport_storage.model import (
     Stream,
     aggregate_schema,
 )
-from techport_storage.store import ReadingStore, open_store
+from techport_storage.store import ReadingStore, open_store, read_with_extent
 
 _QUIET: Micros = 30 * DAY
 """How far back the last sum that may be shown is looked for."""
@@ -104,6 +104,11 @@ class PublishedStore:
             return extent
         slot = now() // min(widths)  # a slot that is over changes the answer, also where nothing came
         return Extent(extent.readings, extent.version_token + slot.to_bytes(8, "big"))
+
+    def read_with_extent(self, query: Query) -> tuple[Extent, pa.RecordBatchReader]:
+        if self._counting(query.select):
+            return self.extent(query.select, query.start, query.end), self.read(query)
+        return read_with_extent(self._store, query)
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         pilots = self._counting(query.select)

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.flight as flight
 
 from techport_storage.errors import BadQuery, StoreError
-from techport_storage.reading_store import ReadingStore
-from techport_storage.shared.wire import Answer, Call, WireReceipt, Wrong, decode_call, encode
+from techport_storage.reading_store import ReadingStore, read_with_extent
+from techport_storage.shared.wire import Answer, Call, WireReceipt, Wrong, decode_call, encode, packed
 
 Authorized = Callable[[str], bool]
 """Whether a caller who shows this token may use the store."""
@@ -44,12 +44,10 @@ class StoreServer(flight.FlightServerBase):  # type: ignore[misc]
         self._store = store
 
     def do_get(self, context: Any, ticket: Any) -> Any:
-        """Rows: of `read` as they come, of `latest` at once."""
+        """Rows as they come."""
         call = decode_call(ticket.ticket)
         try:
-            if call.method == "latest":
-                return flight.RecordBatchStream(self._store.latest(call.select, call.changed_since))
-            if call.query is None:
+            if call.method != "read" or call.query is None:
                 raise flight.FlightServerError(f"{call.method} gives no rows")
             reader = self._store.read(call.query)
         except StoreError as error:
@@ -77,11 +75,16 @@ class StoreServer(flight.FlightServerBase):  # type: ignore[misc]
             case "coverage":
                 coverage = store.coverage(dict(call.intervals), call.start or 0, call.end or 0)
                 return Answer(coverage=list(coverage.items()))
+            case "latest":
+                return Answer(rows=packed(store.latest(call.select, call.changed_since)))
             case "erase":
                 return Answer(number=store.erase(call.select, call.start, call.end))
             case "probe":
                 store.probe()
                 return Answer()
+        if call.query is not None and call.method == "page":
+            extent, reader = read_with_extent(store, call.query)
+            return Answer(extent=extent, rows=packed(reader.read_all()))
         if call.batch is not None and call.method == "write":
             return Answer(receipt=WireReceipt.of(store.write(call.batch.batch())))
         if call.batch is not None and call.method == "flag":

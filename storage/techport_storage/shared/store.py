@@ -16,10 +16,12 @@ from techport_storage.coverage import Coverage
 from techport_storage.errors import BadQuery, StoreUnavailable
 from techport_storage.model import UNKNOWN_EXTENT, Batch, Extent, Micros, Query, Receipt, Replacing, Selection, Stream
 from techport_storage.query_check import check_query
-from techport_storage.shared.wire import Answer, Call, WireBatch, decode_answer, decode_wrong, encode
+from techport_storage.shared.wire import Answer, Call, WireBatch, decode_answer, decode_wrong, encode, unpacked
 
 PATIENCE_S = 120.0
 """Seconds that the other process has to begin an answer."""
+PAGE = 10_000
+"""Raw rows that come as one message."""
 
 
 class SharedStore:
@@ -66,15 +68,27 @@ class SharedStore:
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         check_query(query)  # here: what no field of a query can be does not travel
+        if _is_page(query):
+            return self._page(query)[1]
         with self._errors():
             stream = self._client.do_get(flight.Ticket(encode(Call(method="read", query=query))), self._reading)
             schema = stream.schema  # what is wrong at once is raised here
         return pa.RecordBatchReader.from_batches(schema, self._batches(stream))
 
+    def read_with_extent(self, query: Query) -> tuple[Extent, pa.RecordBatchReader]:
+        """As ReadsWithExtent: a page of raw rows in one trip."""
+        check_query(query)
+        if _is_page(query):
+            return self._page(query)
+        return self.extent(query.select, query.start, query.end), self.read(query)
+
+    def _page(self, query: Query) -> tuple[Extent, pa.RecordBatchReader]:
+        answer = self._ask(Call(method="page", query=query))
+        return answer.extent or UNKNOWN_EXTENT, unpacked(answer.rows)
+
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         call = Call(method="latest", select=select, changed_since=changed_since)
-        with self._errors():
-            return self._client.do_get(flight.Ticket(encode(call)), self._options).read_all()
+        return unpacked(self._ask(call).rows).read_all()
 
     def streams(self, select: Selection) -> list[Stream]:
         return self._ask(Call(method="streams", select=select)).streams
@@ -119,6 +133,10 @@ class SharedStore:
             yield
         except (flight.FlightError, pa.ArrowException) as error:
             raise _store_error(error, self._where) from error
+
+
+def _is_page(query: Query) -> bool:
+    return query.every is None and query.limit is not None and query.limit <= PAGE
 
 
 def _store_error(error: Any, where: str) -> Exception:

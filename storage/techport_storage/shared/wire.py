@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from techport_storage.coverage import Coverage
 from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
@@ -88,6 +89,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     coverage: list[tuple[Stream, Coverage]] = []
     extent: Extent | None = None
     receipt: WireReceipt | None = None
+    rows: bytes = b""  # a stream of Arrow
 
 
 class Wrong(msgspec.Struct, frozen=True):
@@ -95,6 +97,19 @@ class Wrong(msgspec.Struct, frozen=True):
 
     error: str
     texts: Sequence[str]
+
+
+def packed(table: pa.Table) -> bytes:
+    """The rows as one message: a short answer costs more for the messages that it comes in than for its rows."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def unpacked(content: bytes) -> pa.RecordBatchReader:
+    return pa.ipc.open_stream(content)
 
 
 encode = msgspec.msgpack.Encoder().encode
