@@ -98,7 +98,7 @@ def create_app(
     registry_cache = RegistryCache(registry)
     raw_store, store = store, PublishedStore(store, lambda: registry_cache.current().pilots)
     assets = Assets()
-    jobs = Jobs()
+    jobs = Jobs(registry.database)
     evaluations = Evaluations(registry, store)
     background = BackgroundEvaluation(registry_cache, evaluations)
     live = Live(

@@ -156,7 +156,7 @@ class Life(BaseModel):
     versions: list[VersionItem] = Field(description="Versions of its definition, newest first.")
     packages: list[PackageItem] = Field(description="Newest first.")
     erase_at: MaybeInstant
-    job: JobItem | None = Field(description="The newest job of closing it, as far as this process knows.")
+    job: JobItem | None = Field(description="The newest job of closing it, for a day.")
 
 
 class ChecklistItem(BaseModel):
@@ -393,10 +393,11 @@ def forget(services: ServicesDep, viewer: ViewerDep, asked: Forgetting) -> dict[
 @router.get("/jobs/{id}", response_model=JobItem)
 @needs("see")
 def job(services: ServicesDep, viewer: ViewerDep, job_id: Annotated[str, PathParameter(alias="id")]) -> dict[str, Any]:
-    """How far a job is. This process forgets its jobs when it ends; what they did stands in the registry."""
+    """How far a job is, of whichever process it runs in; for a day after it is over. Its process may have been killed:
+    then it has failed after half a minute, and can be begun again."""
     requested = services.jobs.get(job_id)
     if requested is None or not _may_watch(viewer, requested):
-        raise Problem("not-found", "This process has no job named {name}.", name=repr(job_id[:40]), parameter="id")
+        raise Problem("not-found", "There is no job {name}.", name=repr(job_id[:40]), parameter="id")
     return plain(requested)
 
 

@@ -2,108 +2,102 @@
 
     POST ─► 202 with the job ─► GET /api/v1/jobs/{id} until its state is not `running`
 
-Jobs are of this process and forgotten with it. What they did stands in the registry, and each may be begun again.
+A job runs in a thread of the process that was asked. The registry says how far it is, so every process can tell, and
+that it failed where its process was killed.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 
-from techport_pilots.errors import PilotsError
+from techport_pilots.errors import PilotsError, RegistryUnavailable
 from techport_pilots.handover.package import Progress
+from techport_pilots.registry.database import Database
+from techport_pilots.registry.jobs import Job, JobLog, Kind
 from techport_storage import clock
 from techport_storage.errors import StoreError
-from techport_storage.model import Micros
 
+__all__ = ["Job", "Jobs", "Kind"]
 log = logging.getLogger(__name__)
 
-Kind = Literal["close", "open", "forget", "erase"]
-KEPT = 100  # jobs that are over
 PATIENCE_S = 60.0
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """How far it is. `result` is what it came to, `problem` why it came to nothing."""
-
-    id: str
-    kind: Kind
-    about: str  # a pilot's id, a file
-    state: Literal["running", "done", "failed"] = "running"
-    step: str = ""
-    done: int = 0
-    total: int = 0  # 0: not known
-    begun: Micros
-    ended: Micros | None = None
-    problem: str | None = None
-    result: dict[str, object] | None = None
+BEAT_S = 1.0
+"""How often the registry is told how far a job is."""
 
 
 class Stopped(Exception):
-    """The process ends; what was begun can be begun again."""
+    """The process ends, or was taken for dead; what was begun can be begun again."""
 
 
 class Jobs:
-    """Starts work in threads of its own and tells how far it is. Safe to use from several threads."""
+    """Starts work in threads of its own and tells how far it is. Safe to use from several threads.
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
+    `start`, `get` and `latest` may raise RegistryUnavailable. Work that is under way goes on without the registry, and
+    says what it came to when that is back.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._log = JobLog(database)
+        self._worker = f"web-{secrets.token_hex(8)}"
+        self._own: dict[str, Job] = {}  # of this process, until the registry knows what they came to
+        self._lost: set[str] = set()
         self._threads: list[threading.Thread] = []
+        self._keeper: threading.Thread | None = None
+        self._news = threading.Event()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._stopping = False
 
     def start(self, kind: Kind, about: str, work: Callable[[Progress], object]) -> Job:
         """Begin the work; the same that runs already is not begun twice. Its errors are the job's, not the caller's."""
+        asked = Job(id=uuid.uuid4().hex[:16], kind=kind, about=about, begun=clock.now())
+        job = self._log.begin(asked, self._worker)
+        if job.id != asked.id:
+            return job
         with self._lock:
-            if (running := self._running(kind, about)) is not None:
-                return running
-            job = Job(id=uuid.uuid4().hex[:16], kind=kind, about=about, begun=clock.now())
-            for over in [entry.id for entry in self._jobs.values() if entry.state != "running"][:-KEPT]:
-                del self._jobs[over]
-            self._jobs[job.id] = job
+            self._own[job.id] = job
             self._threads = [entry for entry in self._threads if entry.is_alive()]
             thread = threading.Thread(target=self._run, args=(job.id, work), name=f"{kind} {about}", daemon=True)
             self._threads.append(thread)
+            if self._keeper is None or not self._keeper.is_alive():
+                self._keeper = threading.Thread(target=self._keep, name="jobs", daemon=True)
+                self._keeper.start()
         thread.start()
         return job
 
     def get(self, job_id: str) -> Job | None:
+        """The job, of whichever process it is."""
         with self._lock:
-            return self._jobs.get(job_id)
+            own = self._own.get(job_id)
+        return self._log.find(job_id) if own is None else own
 
     def latest(self, kind: Kind, about: str) -> Job | None:
         """The newest job of that kind about that pilot or file."""
+        newest = self._log.latest(kind, about)
+        if newest is None:
+            return None
         with self._lock:
-            return next(
-                (
-                    candidate
-                    for candidate in reversed(self._jobs.values())
-                    if (candidate.kind, candidate.about) == (kind, about)
-                ),
-                None,
-            )
+            return self._own.get(newest.id, newest)
 
     def close(self) -> None:
         """Let jobs stop at their next step, and wait for them: their stores are closed after this."""
         self._stopping = True
         for thread in self._threads:
             thread.join(PATIENCE_S)
-
-    def _running(self, kind: Kind, about: str) -> Job | None:
-        candidates = (
-            candidate for candidate in self._jobs.values() if (candidate.kind, candidate.about) == (kind, about)
-        )
-        return next((candidate for candidate in candidates if candidate.state == "running"), None)
+        self._news.set()
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.join(PATIENCE_S)
 
     def _run(self, job_id: str, work: Callable[[Progress], object]) -> None:
         def progress(step: str, done: int, total: int) -> None:
-            if self._stopping:
+            if self._stopping or job_id in self._lost:
                 raise Stopped
             self._change(job_id, step=step, done=done, total=total)
 
@@ -119,10 +113,42 @@ class Jobs:
         except Exception:  # the loop that supervises: a job must not run for ever because its thread is gone
             log.exception("a job failed", extra={"job": job_id})
             self._fail(job_id, "Something went wrong here; the server's log has the details.")
+        self._news.set()
 
     def _fail(self, job_id: str, problem: str) -> None:
         self._change(job_id, state="failed", ended=clock.now(), problem=problem)
 
     def _change(self, job_id: str, **fields: object) -> None:
         with self._lock:
-            self._jobs[job_id] = msgspec.structs.replace(self._jobs[job_id], **fields)
+            self._own[job_id] = msgspec.structs.replace(self._own[job_id], **fields)
+
+    def _keep(self) -> None:
+        """Tell the registry of all jobs of this process, for as long as there are any."""
+        while True:
+            self._news.wait(BEAT_S)
+            self._news.clear()
+            with self._lock:
+                jobs = list(self._own.values())
+            reached = [self._tell(job) for job in jobs]
+            with self._lock:
+                if not self._own or (self._stopping and not all(reached) and not self._runs()):
+                    self._keeper = None
+                    return
+
+    def _runs(self) -> bool:
+        return any(job.state == "running" for job in self._own.values())
+
+    def _tell(self, job: Job) -> bool:
+        """Whether the registry could be told."""
+        try:
+            is_ours = self._log.note(job, self._worker)
+        except RegistryUnavailable as error:
+            log.warning("how far a job is cannot be written down", extra={"job": job.id, "problem": str(error)})
+            return False
+        if job.state != "running":
+            with self._lock:
+                del self._own[job.id]
+                self._lost.discard(job.id)
+        elif not is_ours:
+            self._lost.add(job.id)
+        return True

@@ -62,7 +62,7 @@ class Life(msgspec.Struct, frozen=True):
     versions: Sequence[PilotVersion]
     packages: Sequence[Made]
     erase_at: Micros | None
-    job: Job | None  # the newest of closing it, as far as this process knows
+    job: Job | None  # the newest of closing it, within a day
 
 
 class PilotLifecycle:

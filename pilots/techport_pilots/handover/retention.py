@@ -33,6 +33,8 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import entity_ids, events
 from techport_pilots.registry.database import Database, Transaction
 from techport_pilots.registry.erasures import Day, Due, Erasure, forget_streams, plan, streams_due
+from techport_pilots.registry.jobs import KEPT as JOBS_KEPT
+from techport_pilots.registry.jobs import forget_jobs
 from techport_pilots.registry.pseudonym_keys import forget_keys
 from techport_pilots.registry.registry import Registry
 from techport_pilots.registry.versioning import lock
@@ -104,6 +106,8 @@ KEPT = {
     "assumed_open": "the pilot's id",
     "flag_requests": "the pilot's id, times and counts",
     "leases": "names of processes",
+    "jobs": "the pilot's id, and what a job came to: names of files, counts, receipts; gone after a day",
+    "request_limits": "hashes; gone within a minute",
     "signing_keys": "keys of the platform",
     "registrations": "what was planned, as the definition says it",
     "recommendations": "what the pilot's team recommends, in its own words",
@@ -206,6 +210,7 @@ class RetentionPass:
         """Erase what is due now, write the receipts and say so in the log."""
         registry, store, ledger = self._parts
         forget_keys(registry.database, now())
+        forget_jobs(registry.database, now() - JOBS_KEPT)
         if self._log_lasts is not None and (removed := audit_log.trim(registry.database, now() - self._log_lasts)):
             log.info("removed old entries of the audit log", entries=removed)
         if not any(due.at <= now() for due in plan(registry)) and not streams_due(registry, now()):

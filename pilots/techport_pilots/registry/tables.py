@@ -461,6 +461,41 @@ leases = Table(
     Column("until", BigInteger, nullable=False),
 )
 
+# Work that outlasts a request: how far it is, which process is at it, and when that was heard of last.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("about", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("step", String, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("begun", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("problem", Text),
+    Column("result", Text),
+    Column("worker", String, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Index(
+        "jobs_running",
+        "kind",
+        "about",
+        unique=True,
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+)
+
+# Clients that ask much, by a hash of their address: until when their share of requests is used up.
+request_limits = Table(
+    "request_limits",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+)
+
 # Through which worker messages came and since when they are visible: a line a second and worker, for two days.
 commit_spans = Table(
     "commit_spans",
