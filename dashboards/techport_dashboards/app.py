@@ -55,6 +55,7 @@ from techport_dashboards.web.shared_feeds import OpenShares, SharedAddresses, Sh
 from techport_dashboards.web.sign_in import SignIn
 from techport_dashboards.web.templating import environment
 from techport_pilots.access.audit_log import AuditQueue
+from techport_pilots.access.request_limits import RequestLimits
 from techport_pilots.access.shares import Shares
 from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.devices.explanation import Explain
@@ -178,7 +179,7 @@ def create_app(
     )
     app.add_middleware(Methods, table=_route_table())
     app.add_middleware(RequestBounds)
-    app.add_middleware(RateLimiter, limit=settings.rate_limit)
+    app.add_middleware(RateLimiter, limit=settings.rate_limit, shared=RequestLimits(registry.database))
     app.add_middleware(SignIn, settings=settings)
     app.add_middleware(PrivateAnswers)
     app.add_middleware(SecurityHeaders, tiles=settings.map_tiles)

@@ -30,3 +30,13 @@ class TokenBuckets:
         if len(self._tokens) > self._most:
             self._tokens.popitem(last=False)
         return tokens - 1
+
+    def lower(self, key: str, most: float) -> None:
+        """Leave at most so many tokens in the key's bucket, because some were taken elsewhere.
+
+        Below zero it has to wait for as many as were taken too often.
+        """
+        now = time.monotonic()
+        tokens, then = self._tokens.get(key, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - then) / self._seconds)
+        self._tokens[key] = (max(-self._burst, min(tokens, most)), now)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import io
 import itertools
 import math
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -243,6 +246,24 @@ async def test_fair_shares(city: City) -> None:
         assert int(answers[-1].headers["retry-after"]) == 20
         assert answers[-1].json()["type"].endswith("too-many-requests")
         assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_processes_share_a_limit(city: City) -> None:
+    """Two apps over one registry, asked in turn as behind a proxy."""
+    apps = [city.app(WebSettings(rate_limit=60)) for _ in range(2)]
+    answered, begun = 0, time.monotonic()
+    async with AsyncExitStack() as opened:
+        clients = [
+            await opened.enter_async_context(
+                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
+            )
+            for app in apps
+        ]
+        for number in range(140):
+            answered += (await clients[number % 2].get("/api/v1/pilots")).status_code == 200
+            await asyncio.sleep(0.01)  # as long as a proxy takes: they hear of each other meanwhile
+    # Alone each would answer 60. They are portions of three ahead of each other, and one becomes due every second.
+    assert 60 <= answered <= 90 + time.monotonic() - begun
 
 
 @pytest.mark.parametrize(

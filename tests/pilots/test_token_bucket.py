@@ -36,3 +36,17 @@ def test_keys_have_a_bucket_each_and_the_one_used_longest_ago_is_forgotten(clock
     assert len(buckets) == 2
     assert buckets.take("a") < 0
     assert buckets.take("b") == 0, "b was forgotten"
+
+
+def test_what_is_taken_elsewhere_counts(clock: list[float]) -> None:
+    buckets = TokenBuckets(burst=10, seconds=1.0, most=10)
+    buckets.lower("a", 4)
+    assert buckets.take("a") == 3
+    buckets.lower("a", 8)
+    assert buckets.take("a") == 2, "there are never more for that"
+    buckets.lower("a", -3)
+    assert buckets.take("a") < 0
+    clock[0] += 3.5
+    assert buckets.take("a") < 0, "what was taken too often is waited for"
+    clock[0] += 0.5
+    assert buckets.take("a") == 0

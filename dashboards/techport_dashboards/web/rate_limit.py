@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import Counter
 
 import msgspec
+import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from techport_dashboards.problems import KINDS, MEDIA_TYPE, Problem, problem_body
 from techport_dashboards.web.etags import SERVICES
 from techport_dashboards.web.paths import route_path
+from techport_pilots.access.request_limits import RequestLimits
+from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.token_bucket import TokenBuckets
+from techport_storage.microseconds import MINUTE
+
+log = structlog.get_logger(__name__)
 
 _UNCOUNTED = ("/api/v1/live", "/healthz", "/favicon.ico")
 _FILES = "/static/"
 _CLIENTS = 10_000
 WINDOW = 60.0
+PORTIONS = 20
+"""A client's requests are told to the other processes when they are a twentieth of what it may ask in a minute."""
 
 
 def _is_uncounted(path: str) -> bool:
@@ -35,18 +46,25 @@ class RateLimiter:
 
     Services, devices' messages and pages have a share each, so that none of them takes it from the others. Files of the
     pages and live pages are not counted: the latter are limited in number.
+
+    Several processes share the limit through the registry, in portions: n of them together answer a client up to n
+    twentieths more. While the registry is away each of them counts alone.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, shared: RequestLimits) -> None:
         self._app = app
         self._limit = limit
         self._buckets = TokenBuckets(limit, WINDOW / limit if limit else WINDOW, _CLIENTS)
+        self._shared = shared
+        self._untold: Counter[str] = Counter()
+        self._telling: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._limit or _is_uncounted(route_path(scope)):
             await self._app(scope, receive, send)
             return
-        left = self._buckets.take(f"{scope['client'][0] if scope.get('client') else ''} {_share(route_path(scope))}")
+        key = f"{scope['client'][0] if scope.get('client') else ''} {_share(route_path(scope))}"
+        left = self._buckets.take(key)
         headers = {
             "RateLimit-Limit": str(self._limit),
             "RateLimit-Remaining": str(max(0, math.floor(left))),
@@ -55,6 +73,7 @@ class RateLimiter:
         if left < 0:
             await self._refuse(send, headers)
             return
+        self._count(key)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,6 +81,26 @@ class RateLimiter:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def _count(self, key: str) -> None:
+        self._untold[key] += 1
+        if len(self._untold) > _CLIENTS:  # those that ask little
+            self._untold = Counter({key: self._untold[key]})
+        if self._untold[key] * PORTIONS >= self._limit and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """Tell the others of clients that asked much, and learn what these have asked of them."""
+        while requests := {key: n for key, n in self._untold.items() if n * PORTIONS >= self._limit}:
+            for key in requests:
+                del self._untold[key]
+            try:
+                beyond = await run_in_threadpool(self._shared.add, requests, MINUTE // self._limit)
+            except RegistryUnavailable as error:
+                log.warning("the limit of requests is of this process alone for now", problem=str(error))
+                return
+            for key, number in beyond.items():
+                self._buckets.lower(key, self._limit - number - self._untold[key])
 
     async def _refuse(self, send: Send, headers: dict[str, str]) -> None:
         kind = KINDS["too-many-requests"]
