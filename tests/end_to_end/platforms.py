@@ -115,6 +115,15 @@ class Platform:
         return result.stdout
 
 
+class Web(Platform):
+    """`techport serve` takes no broker's address."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__(folder, *arguments)
+        place = self._command.index("--mqtt")
+        del self._command[place : place + 2]
+
+
 class Device:
     """Publishes at QoS 1 and knows what was acknowledged."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import paho.mqtt.publish
 import pytest
 
-from tests.end_to_end.platforms import PILOT, Platform, wait_until
+from tests.end_to_end.platforms import PILOT, Platform, Web, wait_until
 from tests.servers.mosquitto import free_port
 
 
@@ -45,15 +45,6 @@ def test_a_second_web_process_shows_what_the_first_one_stores(tmp_path: Path, mo
             assert "holds the store" in json.loads(away.value.read())["detail"]
             first.start()
             assert wait_until(lambda: _or_none(lambda: newest(second)) == 22.5)
-
-
-class Web(Platform):
-    """`techport serve` takes no broker's address."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        super().__init__(folder, *arguments)
-        place = self._command.index("--mqtt")
-        del self._command[place : place + 2]
 
 
 def _or_none(answer: object) -> object:
