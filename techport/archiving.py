@@ -13,6 +13,7 @@ import structlog
 
 from techport.background import in_background
 from techport.settings import Settings
+from techport_pilots.accounting.announced_writes import AnnouncedWrites
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.leases import Leases, Turn
@@ -32,7 +33,7 @@ FIRST_ROUND = 120.0  # seconds after the start
 
 def open_readings(settings: Settings, database: Database) -> ReadingStore:
     """The store, with the archive behind it where there is one. Raises StoreUnavailable, StoreIncompatible."""
-    readings = open_store(settings.store_url)
+    readings = open_store(settings.store_url, AnnouncedWrites(database))
     if settings.archive is None or settings.store_url.startswith("flight:"):  # what is shared has it already
         return readings
     try:

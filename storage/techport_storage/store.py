@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from techport_storage.announcements import Announcements
 from techport_storage.reading_store import ReadingStore, read_with_extent
 
 __all__ = ["ReadingStore", "open_store", "read_with_extent"]
 
 
-def open_store(url: str) -> ReadingStore:
+def open_store(url: str, announcements: Announcements | None = None) -> ReadingStore:
     """Open the store that a URL names.
 
     Parameters
@@ -18,6 +19,8 @@ def open_store(url: str) -> ReadingStore:
         `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, or `duckdb://` in memory, for tests.
         `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
         `flight://127.0.0.1:8815?token_file=FILE` is the embedded store of another process of this machine.
+    announcements : Announcements, optional
+        How several writers of an InfluxDB bucket (`writers=several`) tell each other what they write.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def open_store(url: str) -> ReadingStore:
     if scheme == "influxdb":
         from techport_storage.influxdb.store import InfluxStore
 
-        return InfluxStore.open(url)
+        return InfluxStore.open(url, announcements)
     if scheme == "flight":
         from techport_storage.shared.store import SharedStore
 

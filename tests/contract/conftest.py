@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from techport_pilots.accounting.announced_writes import AnnouncedWrites
+from techport_pilots.registry.database import Database
 from techport_storage.model import Batch, Receipt, Replacing
 from techport_storage.shared.server import StoreServer
 from techport_storage.shared.store import SharedStore
 from techport_storage.store import ReadingStore, open_store
 from tests.cluster.archives import store_that_archives_at_once
+from tests.registries import registry_in
 from tests.servers.influxd import Influxd, influxd
 from tests.servers.mosquitto import free_port
 
@@ -80,10 +83,20 @@ def store(store_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         shared = WrittenWhereItIsHeld.open(store_url)
         shared.holder = request.getfixturevalue("holder")
         store = shared
+    elif "writers=several" in store_url:
+        store = open_store(store_url, request.getfixturevalue("announced"))
     else:
         store = store_that_archives_at_once(tmp_path) if store_url == ARCHIVE else open_store(store_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def announced(tmp_path: Path) -> Iterator[AnnouncedWrites]:
+    """How writers of one store tell each other what they write."""
+    database = Database.open(registry_in(tmp_path / "announcements"))
+    yield AnnouncedWrites(database)
+    database.close()
 
 
 @pytest.fixture

@@ -1,9 +1,13 @@
-"""Workers share the load, any may be killed, and one may leave for good: real mosquitto, InfluxDB and PostgreSQL."""
+"""Workers share the load, any may be killed or paused, and one may leave for good: real mosquitto, InfluxDB and
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -31,7 +35,9 @@ __all__ = ["influxd", "mosquitto"]
 TOPIC = "pilots/test-street/lamp-1/readings"
 START = 1_760_000_000  # s
 MESSAGES = 100_000
-KILLS = 6
+FAULTS = 7
+REPEATS = 5
+"""Every so many messages the device sends an earlier one again, which any worker may be dealt."""
 
 
 @pytest.fixture
@@ -65,6 +71,12 @@ class Workers:
         self._running[name].kill()
         self._running.pop(name).wait()
 
+    def pause(self, name: str, seconds: float) -> None:
+        pid = self._running[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGCONT)
+
     def drain(self, name: str) -> str:
         command = [*TECHPORT, "ingest", "--data", str(self._folder / "drain"), *self._flags, "drain", name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -97,12 +109,13 @@ def test_any_worker_may_be_killed_and_one_may_leave(
             workers.start(name)
         for name in names:
             wait_until(lambda name=name: workers.is_connected(name), 90)
-        _publish_while_killing(mosquitto.settings.port, workers, names)
+        published = _publish_while_killing(mosquitto.settings.port, workers, names)
         workers.kill("w3")  # and it will not come back
         drained = workers.drain("w3")
         assert "its session at the broker is gone" in drained
         store = open_store(store_url)
-        wait_until(lambda: _stored(store) == MESSAGES, 180)
+        ledger = Ledger(registry.database)
+        wait_until(lambda: _stored(store) == MESSAGES and _booked(ledger) >= published, 180)
     finally:
         workers.stop()
     rows = store.read(Query(select=Selection(pilots=("test-street",)))).read_all()
@@ -110,14 +123,16 @@ def test_any_worker_may_be_killed_and_one_may_leave(
     times = rows["time"].cast("int64").to_numpy() // 1_000_000 - START
     assert (times == range(MESSAGES)).all()
     assert (rows["value"].to_numpy() == times % 997).all()
-    report = audit(Ledger(registry.database), store)
+    report = audit(ledger, store)
     assert report.ok, [(row.device_day, row.tally, row.counted, row.state) for row in report.off]
     store.close()
     registry.close()
 
 
-def _publish_while_killing(port: int, workers: Workers, names: list[str]) -> None:
+def _publish_while_killing(port: int, workers: Workers, names: list[str]) -> int:
+    """How many messages were published, those that were sent again too."""
     random.seed(7)
+    published = 0
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(500)
     client.connect("127.0.0.1", port)
@@ -125,16 +140,30 @@ def _publish_while_killing(port: int, workers: Workers, names: list[str]) -> Non
     for number in range(MESSAGES):
         reading = json.dumps({"time": START + number, "pm10": number % 997})
         info = client.publish(TOPIC, reading, qos=1)
-        if number % (MESSAGES // (KILLS + 1)) == MESSAGES // (KILLS + 1) - 1:
+        published += 1
+        if number % REPEATS == 0:
+            earlier = random.randrange(max(0, number - 2_000), number + 1)
+            client.publish(TOPIC, json.dumps({"time": START + earlier, "pm10": earlier % 997}), qos=1)
+            published += 1
+        part = MESSAGES // (FAULTS + 1)
+        if number % part == part - 1:
             name = random.choice(names)
-            workers.kill(name)
-            time.sleep(1)
-            workers.start(name)
+            if number // part % 3 == 2:
+                workers.pause(name, 2)
+            else:
+                workers.kill(name)
+                time.sleep(1)
+                workers.start(name)
         while number % 500 == 0 and not info.is_published():
             time.sleep(0.01)
     info.wait_for_publish(60)
     client.disconnect()
     client.loop_stop()
+    return published
+
+
+def _booked(ledger: Ledger) -> int:
+    return sum(tally.received for tally in ledger.tallies().values())
 
 
 def _stored(store: object) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from techport_pilots.registry.database import Database
 from techport_pilots.registry.leases import Leases
 
-EMPTIED = ("intents",)
+EMPTIED = ("intents", "announced_writes")
 """Tables whose rows go by themselves, and stay in the files of the database until those are written anew."""
 
 UNNAMED = "(erased)"

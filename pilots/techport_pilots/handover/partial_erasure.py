@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from techport_pilots.access import audit_log
 from techport_pilots.access.audit_log import PLATFORM, Entry
+from techport_pilots.accounting import announced_writes
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
@@ -412,6 +413,7 @@ def _erase_rows(
     until = max((stream.until for stream in part.streams), default=None)
     where, parameters = conditions({"pilot = :pilot": part.pilot, "created < :until": until})
     transaction.execute(f"DELETE FROM outbox{where}", parameters)  # noqa: S608
+    announced_writes.forget(transaction)
     if part.whole_device:
         described = {device.id for device in definition.devices}
         erased = _erased_devices(transaction, part, reference)

@@ -19,6 +19,7 @@ import structlog
 
 from techport_pilots.access import audit_log
 from techport_pilots.access.audit_log import PLATFORM, Entry
+from techport_pilots.accounting import announced_writes
 from techport_pilots.accounting.audit import count_rows
 from techport_pilots.accounting.commit_log import forget_devices
 from techport_pilots.accounting.ledger import Ledger, add_up_devices
@@ -98,6 +99,7 @@ KEPT = {
     "pilot_versions": "the definition, as its authors wrote it: it stays known what the pilot was",
     "pilot_states": "steps of the pilot's life, by people",
     "pilot_evaluations": "results over all devices, as the report publishes them",
+    "announced_writes": "hashes and times of readings that are being written; emptied by every erasure",
     "intents": "device-days of a batch that is being written; gone when the batch, or the worker's next start, ends it",
     "workers": "names of processes",
     "worker_sessions": "names of processes",
@@ -314,6 +316,7 @@ def _erase_rows(transaction: Transaction, definition: PilotDefinition) -> None:
     forget_streams(transaction, pilot, lambda device: device not in described)
     events.erase_said_by_devices(transaction, pilot)
     entity_ids.erase_names(transaction, definition)
+    announced_writes.forget(transaction)
 
 
 def _forget_names(database: Database) -> None:

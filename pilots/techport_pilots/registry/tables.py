@@ -194,6 +194,14 @@ intents = Table(
     Column("ledger_then", BigInteger, nullable=False),
 )
 
+# What writers of the store were about to write, in one order, so that they know of each other. Hashes and times.
+announced_writes = Table(
+    "announced_writes",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # of the last reading in it
+    Column("places", LargeBinary, nullable=False),
+)
+
 # The last batch that each worker closed, so that closing it twice (an answer lost on the way) counts it once.
 workers = Table(
     "workers",

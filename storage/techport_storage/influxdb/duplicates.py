@@ -3,8 +3,10 @@
     a stream's rows in the store     oldest ├────────────────────────┤ newest      (asked for once, then followed)
     a row to be written                        ▲ inside: look it up        ▲ outside: it cannot be there
 
-Only this process's own writes move the bounds, so that is exact while one process writes a stream. Bounds may be wider
-than the truth (after an erase, or a write without an answer): then rows are looked up in vain, never wrongly judged.
+Only this process's own writes move the bounds, so that is exact while one process writes a stream. Where several do,
+they announce what they write (other_writers.py), and what another one announced is looked up as well. Bounds may be
+wider than the truth (after an erase, or a write without an answer): then rows are looked up in vain, never wrongly
+judged.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from techport_storage.influxdb.connection import Connection, stream_bytes
+from techport_storage.influxdb.other_writers import OtherWriters
 from techport_storage.influxdb.query import COLUMNS, FIRST, KINDS, LAST, ql_conditions, ql_select, ql_times
 from techport_storage.influxdb.responses import Column, Kinds, series
 from techport_storage.microseconds import HOUR
@@ -31,10 +34,14 @@ Values = tuple[float | int, ...]
 class DuplicateFinder:
     """Bounds of the streams this process has written. Not safe for threads by itself: the store has a lock."""
 
-    def __init__(self, connection: Connection, several_writers: bool) -> None:
-        """`several_writers`: look up every row, because others write the same streams."""
+    def __init__(self, connection: Connection, several_writers: bool, others: OtherWriters | None = None) -> None:
+        """`several_writers`: others write the same streams; without `others` every row is looked up then."""
         self._connection = connection
         self._several = several_writers
+        self._others = others if several_writers else None
+        self._forget()
+
+    def _forget(self) -> None:
         self._ids: dict[Stream, int] = {}
         self._oldest = np.empty(0, np.int64)  # by id; a stream without rows is oldest LAST, newest FIRST
         self._newest = np.empty(0, np.int64)
@@ -43,22 +50,32 @@ class DuplicateFinder:
         """For each of these rows of the batch the value that the store has for its stream and time, NaN where none.
 
         They are about to be written: from here on the store may have them, even if the write gets no answer. Raises
-        StoreUnavailable, and then nothing has changed.
+        StoreUnavailable, and then nothing has changed; from announcing, what that raises.
         """
         used, positions = np.unique(batch.stream[rows], return_inverse=True)
         streams = [batch.streams[position] for position in used.tolist()]
         time = batch.time[rows]
-        if self._several:
+        if self._several and self._others is None:
             return self._values(streams, positions, time)
+        announced = None
+        if self._others is not None:
+            announced = self._others.announce(streams, positions, time)
+            if not self._others.heard_all:
+                self._forget()
         self._learn([stream for stream in streams if stream not in self._ids])
         ids = np.array([self._ids[stream] for stream in streams], np.intp)[positions]
         values = np.full(len(rows), np.nan)
-        suspects = np.flatnonzero((time >= self._oldest[ids]) & (time <= self._newest[ids]))
+        inside = (time >= self._oldest[ids]) & (time <= self._newest[ids])
+        suspects = np.flatnonzero(inside if announced is None else inside | announced)
         if len(suspects):
             values[suspects] = self._values(streams, positions[suspects], time[suspects])
         np.minimum.at(self._oldest, ids, time)
         np.maximum.at(self._newest, ids, time)
         return values
+
+    def undisturbed(self) -> bool:
+        """Whether what `check` said still held when the rows were written: nobody else was at the same rows."""
+        return self._others is None or self._others.undisturbed()
 
     def _values(self, streams: Sequence[Stream], stream: NDArray[np.intp], time: Int) -> Floats:
         # one field: a third of the work of all of them

@@ -17,14 +17,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from techport_storage.announcements import Announcements
 from techport_storage.clock import now
 from techport_storage.coverage import Coverage
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreBusy, StoreUnavailable
 from techport_storage.influxdb.aggregates import aggregated
 from techport_storage.influxdb.connection import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influxdb.coverage import coverage
 from techport_storage.influxdb.duplicates import DuplicateFinder
 from techport_storage.influxdb.line_protocol import Lines
+from techport_storage.influxdb.other_writers import OtherWriters
 from techport_storage.influxdb.query import (
     FIRST,
     FIRST_NS,
@@ -68,16 +70,17 @@ _RECENT = 8 * DAY  # µs: the latest reading of a living stream is looked for in
 class InfluxStore:
     """Readings in one bucket. Any number of processes may read; docs/influxdb.md says what several writers mean."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, announcements: Announcements | None = None) -> None:
         """Use open()."""
         self._connection = connection
         self._writing = threading.Lock()
         self._lines = Lines()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
-        self._duplicates = DuplicateFinder(connection, connection.address.several_writers)
+        others = None if announcements is None else OtherWriters(announcements)
+        self._duplicates = DuplicateFinder(connection, connection.address.several_writers, others)
 
     @classmethod
-    def open(cls, url: str) -> InfluxStore:
+    def open(cls, url: str, announcements: Announcements | None = None) -> InfluxStore:
         """Open the bucket that a URL names.
 
         Parameters
@@ -85,6 +88,9 @@ class InfluxStore:
         url : str
             `influxdb://host:8086/org/bucket?token_file=FILE`; `connection.Address.parse` lists the options
             (`timeout` in seconds).
+        announcements : Announcements, optional
+            How writers of this bucket tell each other what they write, where the URL says `writers=several`. Without
+            it, every row is looked up before it is written.
 
         Returns
         -------
@@ -104,13 +110,14 @@ class InfluxStore:
         except StoreUnavailable:
             connection.close()
             raise
-        return cls(connection)
+        return cls(connection, announcements)
 
     def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
         """See ReadingStore.write. Rejected too: what line protocol cannot carry, and what the server refuses.
 
-        After StoreUnavailable some of the rows may be stored; sent again they count as duplicates. What the receipt is
-        worth when several processes write the same streams is in docs/influxdb.md.
+        After StoreUnavailable some of the rows may be stored; sent again they count as duplicates. StoreBusy says that
+        another process was at the same rows, so that it is not known who wrote them first; docs/influxdb.md. What the
+        announcements raise is raised before anything is stored.
         """
         with self._writing:
             return self._write(batch, replacing)
@@ -136,6 +143,8 @@ class InfluxStore:
             ]
             survives = ~lost[of_place]
             places, stored = Places(places.rows[survives], places.begins[survives]), stored[~lost]
+        if not self._duplicates.undisturbed():
+            raise StoreBusy("another process was writing the same readings, or it is not known whether one was")
         return places.receipt(batch, stored, sorted(rejected))
 
     def _send(self, batch: Batch, rows: NDArray[np.int64]) -> list[tuple[int, str]]:
