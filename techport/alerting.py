@@ -1,4 +1,5 @@
-"""Looks once a minute at what needs somebody, in a thread of its own: one process of all that share the registry."""
+"""Looks at the start and once a minute at what needs somebody, in a thread of its own: one process of all that share
+the registry."""
 
 from __future__ import annotations
 
@@ -37,14 +38,18 @@ def _run(settings: Settings, parts: Stores, stopping: threading.Event) -> None:
     address = settings.public_url or f"{scheme}://{settings.http_address.reachable}"
     watch = Watch(RegistryCache(parts.registry), parts.readings, address)
     leases, worker = Leases(parts.registry.database), f"web-{secrets.token_hex(8)}"
-    while not stopping.wait(settings.alert_seconds):
+    first = True
+    while first or not stopping.wait(settings.alert_seconds):
         try:
-            if leases.acquire(_WORK, worker, 3 * settings.alert_seconds):
+            # Of several that look at once each alert is written by one. So the first look needs no lease, which a
+            # process that was killed may still hold.
+            if leases.acquire(_WORK, worker, 3 * settings.alert_seconds) or first:
                 watch.look()
         except (StoreError, RegistryUnavailable) as error:
             log.warning("could not look for alerts", problem=str(error))
         except Exception:  # supervises: alerts about one pilot must not end those about all others
             log.exception("looking for alerts failed")
+        first = False
     try:
         leases.release(_WORK, worker)
     except RegistryUnavailable:

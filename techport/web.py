@@ -53,6 +53,7 @@ def web(
             token=OperatorToken.of(settings.data),
             provider=_provider(settings),
             local_passwords=settings.local_passwords,
+            alert_seconds=settings.alert_seconds,
             mail=settings.smtp is not None,
             session_lasts=settings.session_days * DAY,
             session_idle=settings.session_idle_hours * HOUR,

@@ -81,6 +81,8 @@ class WebSettings:
     """Through which people sign in. None: with passwords only."""
     local_passwords: bool = True
     """People with a password may sign in with it."""
+    alert_seconds: float = 60.0
+    """Between two looks at what needs somebody."""
     mail: bool = False
     """E-mails are sent: invitations, links to a new password."""
     session_lasts: int = LASTS

@@ -324,6 +324,37 @@ async def test_an_administrator_sees_and_sets_alerts_of_all_pilots(morning: Morn
     assert [(to, subject) for to, subject, _ in morning.told()] == [("city@example.org", "The bridge: Low battery")]
 
 
+async def test_an_empty_list_says_nothing_before_somebody_looked(morning: Morning) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(morning.city.app()), base_url="http://127.0.0.1"
+    ) as client:
+
+        async def pages() -> list[str]:
+            return [(await client.get(f"{path}?lang=en")).text for path in ("/pilots/bridge/alerts", "/alerts", "/")]
+
+        before = await pages()
+        assert morning.look() == ([], [])
+        after = await pages()
+        morning.at += 10 * MINUTE
+        later = await pages()
+    assert ["has not looked for alerts yet" in page for page in before] == [True] * 3
+    assert ["has not looked for alerts yet" in page for page in after] == [False] * 3
+    assert ["What began since is not listed yet" in page for page in later] == [True] * 3
+    assert ["Nothing needs attention" in page for page in (before[0], after[0], later[0])] == [False, True, False]
+
+
+def test_silence_is_no_alert_before_what_the_broker_kept_was_read(morning: Morning) -> None:
+    assert morning.look() == ([], [])
+    morning.at += HOUR  # the platform was down
+    morning.send("a", "battery_level", 8, ago=MINUTE)
+    morning.watch = Watch(RegistryCache(morning.city.registry), morning.city.store, "https://port.example")
+    assert morning.look() == (["battery-low a"], []), "what came says that it is so"
+    morning.send("b", "pm10", 10)
+    assert morning.look(after=HOUR)[0] == ["device-offline a", "device-offline b"]
+    morning.watch = Watch(RegistryCache(morning.city.registry), morning.city.store, "https://port.example")
+    assert morning.look(after=RECOVERS_AFTER) == ([], []), "what was told goes on"
+
+
 @pytest.mark.parametrize("page", ["/", "/pilots/bridge"])
 async def test_a_low_battery_needs_attention_on_the_first_page_and_the_pilots(morning: Morning, page: str) -> None:
     morning.send("a", "battery_level", 8)

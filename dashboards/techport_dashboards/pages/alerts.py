@@ -10,7 +10,7 @@ from pydantic import Field
 
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
-from techport_dashboards.services.alerts import sentence
+from techport_dashboards.services.alerts import is_behind, sentence
 from techport_dashboards.services.people import problem_of
 from techport_dashboards.web.access import needs
 from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep, ViewerDep
@@ -71,7 +71,8 @@ def all_alerts_page(request: Request, services: ServicesDep, _: Annotated[AlertP
 
 
 def _page(request: Request, services: Services, **values: Any) -> Response:
-    language, catalogue = language_of(request), services.registry_cache.current()
+    language, catalogue, now = language_of(request), services.registry_cache.current(), clock.now()
+    looked = _alerts(services).looked()
     return render(
         request,
         "alerts.html",
@@ -83,6 +84,9 @@ def _page(request: Request, services: Services, **values: Any) -> Response:
         rules=[(rule, title_of(rule)) for rule in TOLD_RULES],
         rule_title=lambda rule: title_of(rule) if rule else Message("alert.all.title"),
         mail=services.settings.mail,
+        now=now,
+        looked=looked,
+        behind=is_behind(looked, services.settings.alert_seconds, now),
         **values,
     )
 

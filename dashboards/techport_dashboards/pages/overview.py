@@ -13,7 +13,7 @@ from techport_dashboards.pages import wall
 from techport_dashboards.query.parameters import Parameters
 from techport_dashboards.services import device_status
 from techport_dashboards.services.air_quality import rated
-from techport_dashboards.services.alerts import attention, sentence
+from techport_dashboards.services.alerts import attention, is_behind, sentence
 from techport_dashboards.services.basemap import load_basemap
 from techport_dashboards.services.definitions import may_create
 from techport_dashboards.services.device_status import PilotNow, State
@@ -50,6 +50,8 @@ def overview(
     running = [device for device in devices if device.state is not State.ENDED]
     language, creating = language_of(request), may_create(viewer)
     catalogue = services.registry_cache.current()
+    log = AlertLog(services.registry_cache.registry.database)
+    looked = log.looked()
     air = rated(catalogue.streams, services.last_hour, now, language)
     return render(
         request,
@@ -64,7 +66,10 @@ def overview(
         favourites=services.people.favourites(viewer),
         titles={pilot.pilot.id: pilot.pilot.title for pilot in pilots},
         sentence=partial(sentence, catalogue=catalogue, language=language),
-        alerts=attention(AlertLog(services.registry_cache.registry.database).open(), viewer.may_see),
+        alerts=attention(log.open(), viewer.may_see),
+        looked=looked,
+        zone=services.settings.zone,
+        behind=is_behind(looked, services.settings.alert_seconds, now),
         overdue=[due for due in erasures.overdue(services.registry_cache.registry, now) if viewer.may_see(due.pilot)],
         nobody_yet=viewer.identity is None and viewer.may("admin") and not services.people.accounts.any(),
         creating=creating,

@@ -28,6 +28,7 @@ from techport_pilots.alerts.conditions import (
     NEWS,
     QUARANTINE_PER_HOUR,
     Condition,
+    Rule,
     still_low,
 )
 from techport_pilots.alerts.log import Alert, AlertLog, Change
@@ -60,6 +61,9 @@ NEVER_SENT_AFTER: Micros = DAY
 UNKNOWN_DEVICES = 20
 """Unknown devices of one pilot that become alerts of their own."""
 
+_ABSENT: frozenset[Rule] = frozenset({"device-offline", "completeness"})
+"""Rules about messages that did not come."""
+
 _CLEARS = 0.05
 """Share of a limit by which a value must come back before an alert about it is over."""
 
@@ -78,14 +82,24 @@ class Watch:
         self._address = address.rstrip("/")
         self._log = AlertLog(registry_cache.registry.database)
         self._completeness: dict[str, tuple[Micros, tuple[Completeness, Completeness]]] = {}
+        self._first = True
 
     def look(self) -> Change:
-        """Find what is so, and write down what changed. Raises what store and registry raise."""
+        """Find what is so, and write down what changed. Raises what store and registry raise.
+
+        The first look after others have looked begins no alert about messages that are missing: the next one does.
+        """
         catalogue = self._registry_cache.current()
         pilots = {pilot.id: pilot for pilot in catalogue.pilots.values() if pilot.id not in catalogue.over}
         at = clock.now()
         open_alerts = {alert.condition.key: alert for alert in self._log.open()}
         conditions = list(self._conditions(catalogue, pilots, open_alerts, at))
+        if self._first and self._log.looked() is not None:
+            # What the broker kept while the platform was down has not been read yet.
+            conditions = [
+                condition for condition in conditions if condition.rule not in _ABSENT or condition.key in open_alerts
+            ]
+        self._first = False
         change = self._log.update(conditions, catalogue.pilots.keys(), _Words(catalogue, self._address))
         if change.began or change.recovered:
             log.info("alerts", began=len(change.began), recovered=len(change.recovered))
@@ -337,6 +351,11 @@ def attention(alerts: Sequence[Alert], visible: Callable[[str], bool]) -> list[A
         and alert.acknowledged is None
         and visible(alert.pilot)
     ]
+
+
+def is_behind(looked: Micros | None, every: float, at: Micros) -> bool:
+    """Whether nobody has looked, or not for so long that what began since is not known. `every` is in seconds."""
+    return looked is None or at - looked > int(3 * every * 1e6) + MINUTE
 
 
 def sentence(alert: Alert, catalogue: RegistryView, language: Language) -> str:

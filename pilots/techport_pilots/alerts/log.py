@@ -45,6 +45,7 @@ _BEGIN = (
 )
 _SEEN = "UPDATE alerts SET seen = :at, params = :params WHERE id = :id"
 _RECOVER = "UPDATE alerts SET recovered = :at WHERE id = :id AND recovered IS NULL"
+_LOOKED = "INSERT INTO alert_looks (id, at) VALUES (1, :at) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
 _ADD_RECIPIENT = (
     "INSERT INTO alert_recipients (pilot, address, language, weekly, who, at)"
     " VALUES (:pilot, :address, :language, :weekly, :who, :at) ON CONFLICT (pilot, address) DO UPDATE"
@@ -208,7 +209,13 @@ class AlertLog:
             if began or recovered:
                 self._tell(transaction, began, recovered, at, wording)
             transaction.execute("DELETE FROM alerts WHERE recovered < :old", {"old": at - KEPT})
+            transaction.execute(_LOOKED, {"at": at})
         return Change(began, recovered)
+
+    def looked(self) -> Micros | None:
+        """When somebody last looked; None: nobody has, so that no alerts mean nothing."""
+        with self._database.reading() as transaction:
+            return transaction.execute("SELECT at FROM alert_looks").scalar_one_or_none()
 
     def open(self, pilot: str | None = None) -> list[Alert]:
         """What is so, the newest first."""

@@ -129,6 +129,7 @@ KEPT = {
     "alert_recipients": "addresses of people and services that are told of alerts",
     "audit_head": "numbers and hashes",
     "alert_weeks": "the pilot's id, and weeks",
+    "alert_looks": "one time",
     "retained_requests": "what is still to be erased at the broker; gone when it is",
 }
 """Tables in which there is nothing of what a pilot's devices sent, and what they hold."""

@@ -778,6 +778,14 @@ alert_weeks = Table(
     Column("week", String, primary_key=True),  # 2026-W49
 )
 
+# When somebody last looked for alerts: one row.
+alert_looks = Table(
+    "alert_looks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1
+    Column("at", BigInteger, nullable=False),
+)
+
 # What was planned, frozen when the pilot was started: question, KPIs, phases, exclusions. SHA-256 of `content`.
 registrations = Table(
     "registrations",
