@@ -56,12 +56,18 @@ async def edited(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
         (Written("degrees", "63.4305° N, 10.3951° Ø", ""), Position(63.4305, 10.3951)),
         (Written("degrees", "63,4305; 10,3951", ""), Position(63.4305, 10.3951)),
         (Written("degrees", "", ""), None),
-        (Written("utm32", "0", "500000"), Position(0.0, 9.0)),
-        (Written("utm33", "0", "500 000,0"), Position(0.0, 15.0)),
+        (Written("utm32", "7 034 310", "569400"), Position(63.4305081, 10.3907187)),
+        (Written("utm33", "7041000", "270 000,0"), Position(63.4229785, 10.3894846)),
     ],
 )
 async def test_positions_as_people_write_them(written: Written, position: Position | None) -> None:
     assert position_of(written) == position
+
+
+def test_degrees_are_not_taken_for_metres() -> None:
+    """They would lie in the sea off Africa."""
+    with pytest.raises(Problem, match="not metres"):
+        position_of(Written("utm32", "63.4305", "10.3951"))
 
 
 @pytest.mark.parametrize("north", ["63,43", "63.43", f"63.43{' ' * 100_000}x"])

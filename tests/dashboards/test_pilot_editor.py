@@ -55,10 +55,15 @@ retention: P18M
 quarantine: P90D
 looks: [2026-04-01T00:00:00+02:00]
 area: [[10.3, 63.3], [10.5, 63.3], [10.5, 63.4]]
+sign: {text: {nb: "Her måles støv"}, link: "https://example.org/støv"}
+people_counts: {quantities: [pedestrian_count], width: PT1H}
+personal_data_classes: ["number plates, replaced at once", faces]
 phases:
   - {name: før, kind: baseline, start: 2026-01-01T00:00:00Z, end: 2026-03-01T00:00:30.500+05:30, title: {nb: Før}}
   - {name: "etter, med komma", kind: intervention, start: 2026-03-01T00:00:00Z, end: 2026-06-01T00:00:00Z}
-quantities: [{name: mine, title: {en: Mine}, unit: m}]
+quantities:
+  - {name: mine, title: {en: Mine}, unit: m, range: [-40, 60.5]}
+  - {name: door, title: {nb: Dør}, unit: "1", kind: state, states: [lukket, {nb: åpen, en: open}], words: {auf: 1}}
 kpis:
   - id: k1
     title: {nb: K1}
@@ -88,7 +93,13 @@ devices:
   - {id: two, group: c, aliases: ["0012"], streams: [{quantity: pm10}, {quantity: pm10.inlet}]}
   - {id: three, group: d, streams: [{quantity: pm10}]}
 sources:
-  - {topic: "pilots/alt/+/push/json", format: json, device: {level: 3}, fields: {x: {quantity: pm10, factor: 0.1}}}
+  - topic: "pilots/alt/+/push/json"
+    format: json
+    device: {level: 3}
+    fields: {x: {quantity: pm10, factor: 0.1}, "y: #": mine, "0012": pm10}
+    ignore: [z]
+    time: {key: t, unit: ms}
+  - {topic: "tele/+/SENSOR", format: tasmota, timezone: Europe/Oslo, position: {moves: 50}}
 events: [{time: 2026-02-01T00:00:00Z, kind: moved, device: one, text: {nb: Flyttet}, position: {lat: 63.4, lon: 10.4}}]
 exclusions: [{start: 2026-01-02T00:00:00Z, end: 2026-01-03T00:00:00Z, reason: {en: "Fire"}, quantity: pm10}]
 alerts: [{quantity: pm10, above: 50, lasting: PT1H}]
@@ -199,9 +210,6 @@ def test_a_form_of_a_definition_describes_it_anew(path: Path) -> None:
     pilot = read_definition(path)
     simple = msgspec.structs.replace(
         pilot,
-        sources=[],
-        area=[],
-        quantities=[],
         kpis=[kpi for kpi in pilot.kpis if kpi.quantity in builtin()],
         devices=[
             msgspec.structs.replace(
@@ -397,6 +405,203 @@ async def test_limits_that_are_told_and_loans_are_edited(city: City, client: htt
     pairs = await fields_of(client, path)
     answer = await send(client, path, pairs, do="save", **{"alerts[1].above": "5"})
     assert 'id="alerts-1-wrong"' in answer.text, "one of the two"
+
+
+async def test_sources_quantities_area_sign_and_counts_are_written_in_the_form(
+    city: City, client: httpx.AsyncClient
+) -> None:
+    pairs = await fields_of(client, "/new-pilot")
+    for section in ("sources", "quantities"):
+        page = await send(client, "/new-pilot?lang=en", pairs, do=f"add:{section}")
+        pairs = Fields(page.text).pairs
+    written = {
+        "title.en": "Harbour",
+        "question.en": "Is it?",
+        "sources[0].topic": "tele/+/SENSOR",
+        "sources[0].fields": "temp: air_temperature\nlevel: {quantity: tide, factor: 0.1}",
+        "sources[0].ignore": "rssi, uptime",
+        "quantities[0].title.en": "Tide",
+        "quantities[0].unit": "cm",
+        "quantities[0].range": "−40 – 560,5",
+        "kpis[0].quantity": "tide",
+        "devices[0].title.en": "Pier",
+        "devices[0].streams": "tide, pedestrian_count",
+        "devices[0].system": "utm32",
+        "devices[0].position.lat": "7 034 310",
+        "devices[0].position.lon": "569 400",
+        "area": "63.43, 10.39\n\n63,44 10,40\n63.44; 10.38",
+        "sign.text.en": "Tide is measured here.",
+        "people_counts.quantities": "pedestrian_count",
+        "people_counts.width": "PT30M",
+        "people_counts.least": "10",
+        "personal_data_classes": "faces\n number plates, replaced at once",
+    }
+    answer = await send(client, "/new-pilot?lang=en", pairs, **written, do="save")
+    assert answer.status_code == 303, answer.text
+    pilot = city.registry.pilot("harbour")
+    [source], [quantity], [device], [kpi] = pilot.sources, pilot.quantities, pilot.devices, pilot.kpis
+    assert (source.topic, source.format, source.ignore) == ("tele/+/SENSOR", "tasmota", ["rssi", "uptime"])
+    assert {key: (field.quantity, field.factor) for key, field in source.fields.items()} == {
+        "temp": ("air_temperature", 1.0),
+        "level": ("tide", 0.1),
+    }
+    assert (quantity.name, quantity.unit, quantity.kind, quantity.range) == ("tide", "cm", "level", (-40, 560.5))
+    assert (kpi.quantity, kpi.title.en) == ("tide", "Tide"), "a quantity of the same form"
+    assert device.position is not None
+    assert (round(device.position.lat, 4), round(device.position.lon, 4)) == (63.4305, 10.3907)
+    assert pilot.area == [(10.39, 63.43), (10.40, 63.44), (10.38, 63.44)]
+    assert pilot.sign is not None
+    assert (pilot.sign.text.en, pilot.sign.link) == ("Tide is measured here.", "")
+    assert msgspec.to_builtins(pilot.people_counts) == {
+        "quantities": ["pedestrian_count"],
+        "width": "PT30M",
+        "least": 10,
+    }
+    assert pilot.personal_data_classes == ["faces", "number plates, replaced at once"]
+    path = "/pilots/harbour/edit?lang=en"
+    emptied = {name: "" for name in written if name.startswith(("sign", "people", "personal", "area"))}
+    answer = await send(client, path, await fields_of(client, path), **emptied, do="save")
+    assert answer.status_code == 303, answer.text
+    pilot = city.registry.pilot("harbour")
+    assert (pilot.sign, pilot.people_counts, pilot.area, pilot.personal_data_classes) == (None, None, [], [])
+
+
+async def test_what_is_wrong_there_is_told_beside_the_fields_all_at_once(client: httpx.AsyncClient) -> None:
+    pairs = await fields_of(client, "/new-pilot")
+    for section in ("sources", "quantities"):
+        pairs = Fields((await send(client, "/new-pilot", pairs, do=f"add:{section}")).text).pairs
+    wrong = {
+        "title.en": "Harbour",
+        "question.en": "Is it?",
+        "sources[0].topic": "a/#/b",
+        "sources[0].format": "json",
+        "sources[0].fields": "temp: [",
+        "sources[0].device.level": "0",
+        "sources[0].further": "tiem: t",
+        "sources[0].timezone": "Europe/Olso",
+        "quantities[0].title.en": "Tide",
+        "quantities[0].unit": "centimetres deep",
+        "quantities[0].range": "low",
+        "devices[0].title.en": "Pier",
+        "devices[0].streams": "pm10",
+        "devices[0].system": "utm33",
+        "devices[0].position.lat": "63.43",
+        "devices[0].position.lon": "10.39",
+        "area": "63.43, 10.39\nthe pier",
+        "sign.link": "javascript:alert(1)",
+        "people_counts.least": "1",
+    }
+    answer = await send(client, "/new-pilot?lang=en", pairs, **wrong, do="save")
+    assert answer.status_code == 422
+    sent = dict(Fields(answer.text).pairs)
+    assert {name: sent[name].replace("\r\n", "\n") for name in wrong} == wrong
+    names = wrong.keys() - {"title.en", "question.en", "sources[0].format", "quantities[0].title.en"}
+    names -= {"devices[0].title.en", "devices[0].streams", "devices[0].system", "devices[0].position.lon"}
+    names -= {"sign.link", "people_counts.least"}
+    for name in (*names, "sign.text.nb", "people_counts.quantities"):
+        assert f'id="{pilot_form.anchor(name)}-wrong"' in answer.text, name
+    answer = await send(client, "/new-pilot?lang=en", pairs, area="10.39, 63.43\n10.4, 63.43\n10.4, 63.44", do="save")
+    assert "latitude and longitude in degrees" in answer.text, "in the order of the form, not in the file's"
+
+
+async def test_readings_are_erased_earlier_by_quantity(city: City, client: httpx.AsyncClient) -> None:
+    city.import_text(EVERYTHING)
+    path = "/pilots/alt/edit?lang=en"
+    pairs = await fields_of(client, path)
+    shown = {name: text for name, text in pairs if name.startswith("stream_retention.")}
+    assert shown == {
+        "stream_retention.pm10": "differs",
+        "stream_retention.mine": "",
+        "stream_retention.pm10.inlet": "",
+    }
+    page = await send(client, path, pairs, do="add:devices", **{"stream_retention.mine": "P30D"})
+    pairs = Fields(page.text).pairs
+    answer = await send(
+        client, path, pairs, **{"devices[3].title.en": "Four", "devices[3].streams": "mine, pm10"}, do="save"
+    )
+    assert answer.status_code == 422, "a KPI adjusts for it over five months"
+    assert 'id="stream-retention-mine-wrong"' in answer.text
+    pairs = Fields(answer.text).pairs
+    answer = await send(client, path, pairs, **{"stream_retention.mine": "P1Y"}, do="save")
+    assert answer.status_code == 303, answer.text
+    kept = {
+        (device.id, stream.quantity): stream.retention
+        for device in city.registry.pilot("alt").devices
+        for stream in device.streams
+    }
+    assert kept == {
+        ("one", "pm10"): "P1Y",
+        ("one", "mine"): "P1Y",
+        ("two", "pm10"): None,
+        ("two", "pm10.inlet"): None,
+        ("three", "pm10"): None,
+        ("four", "mine"): "P1Y",
+        ("four", "pm10"): None,
+    }
+
+
+class Parts(HTMLParser):
+    """The parts of the form: whether each is unfolded, and the line that says what is in it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.opened: dict[str, bool] = {}
+        self.lines: dict[str, str] = {}
+        self._part = ""
+        self._in_line = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
+        if tag == "details" and "step" in named.get("class", ""):
+            self._part = named["aria-labelledby"].removesuffix("-heading")
+            self.opened[self._part], self.lines[self._part] = "open" in named, ""
+        elif named.get("class") == "state":
+            self._in_line = True
+
+    def handle_data(self, data: str) -> None:
+        if self._in_line:
+            self.lines[self._part] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "summary":
+            self._in_line = False
+
+
+async def test_parts_are_folded_with_a_line_each_and_unfold_where_something_is(
+    city: City, client: httpx.AsyncClient
+) -> None:
+    city.import_text(EVERYTHING)
+    path = "/pilots/alt/edit?lang=en"
+    page = await client.get(path)
+    parts = Parts(page.text)
+    assert not any(parts.opened.values())
+    assert parts.lines == {
+        "question": "Everything, “quoted”",
+        "phases": "2 phases",
+        "kpis": "2 KPIs",
+        "devices": "3 devices",
+        "sources": "2 sources · 2 quantities of this pilot",
+        "events": "1 event · 1 period is left out",
+        "alerts": "1 limit",
+        "place": "area of 3 corners · street sign",
+        "data": "personal data: people with a role",
+    }
+    pairs = Fields(page.text).pairs
+
+    async def unfolded(**changed: str) -> set[str]:
+        answer = Parts((await send(client, path, pairs, **changed)).text)
+        return {part for part, opened in answer.opened.items() if opened}
+
+    assert await unfolded(do="add:kpis") == {"kpis"}
+    assert await unfolded(do="add:exclusions", attribution="Me") == {"events", "data"}, "and what is not saved"
+    assert await unfolded(do="estimate") == {"kpis"}
+    assert await unfolded(do="save", **{"alerts[0].above": "much"}) == {"alerts"}
+    answer = await send(client, path, pairs, do="save", **{"alerts[0].above": "much", "area": "here"})
+    lines = Parts(answer.text).lines
+    assert (lines["alerts"], lines["place"], lines["kpis"]) == ("2 things to fix", "1 thing to fix", "2 KPIs")
+    new = Parts((await client.get("/new-pilot")).text).opened
+    assert [part for part, opened in new.items() if opened] == ["question", "phases", "kpis", "devices"]
 
 
 async def test_what_is_registered_changes_with_a_reason_only(city: City, client: httpx.AsyncClient) -> None:

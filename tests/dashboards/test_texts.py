@@ -24,7 +24,7 @@ Entry = str | tuple[str, ...]
 SAME_IN_BOKMAAL = {
     "administrator",
     *("Parquet", "pilot", "Pilot", "Start", "Format", "Id", "Data", "median", "Median", "sum", "N", "S"),
-    *("Signal", "signal", "null", "partner", "{statistic} per {width}", "{what} (byte {n})"),
+    *("Signal", "signal", "null", "partner", "{statistic} per {width}", "{what} (byte {n})", "{n} KPI"),
 }
 """Texts that are right as they are in Norwegian too."""
 

@@ -43,7 +43,7 @@ MADE = (
     "alert.weekly.",  # said by the part that looks
     "alert.all.title",
     *("ignored.", "where."),
-    "definition.missing.in-form",  # said by the pages' editor
+    *("definition.missing.in-form", "definition.area-line.", "definition.not-utm."),  # said by the pages' editor
 )
 """Starts of codes whose last part is computed."""
 

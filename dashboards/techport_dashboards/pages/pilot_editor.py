@@ -12,8 +12,10 @@ from pydantic import Field
 
 from techport_dashboards.pages.device_form import INTERVALS, place_map, quantities
 from techport_dashboards.pages.pilot_form import (
+    DIFFERS,
     MISSING,
     MOST_SHOWN,
+    RETENTION,
     PilotForm,
     Section,
     anchor,
@@ -22,11 +24,13 @@ from techport_dashboards.pages.pilot_form import (
     form_of,
     form_sent,
     limit_row,
+    part_of,
     placed,
     with_stand_ins,
 )
 from techport_dashboards.problems import Problem
 from techport_dashboards.query.parameters import Parameters
+from techport_dashboards.services import message_formats
 from techport_dashboards.services.definitions import create_pilot, free_id, import_pilot, may_create, merged
 from techport_dashboards.services.power_estimates import Estimate, estimates
 from techport_dashboards.viewer import Viewer
@@ -36,11 +40,13 @@ from techport_dashboards.web.dependencies import PilotDep, Services, ServicesDep
 from techport_dashboards.web.forms import DefinitionFormDep, Form, FormDep
 from techport_dashboards.web.request_slots import SlotRoute
 from techport_dashboards.web.templating import language_of, render, see_other
+from techport_pilots.definition.checks import slug
 from techport_pilots.definition.limits import BuiltIn, built_ins
 from techport_pilots.definition.load import check_document, document_of, parse_definition, to_yaml
 from techport_pilots.errors import DefinitionError, Finding, UnknownPilot, WrongState
 from techport_pilots.i18n import N_, Language, Message
 from techport_pilots.model import Event, Exclusion, PilotDefinition, Text
+from techport_pilots.quantities import Quantity
 from techport_pilots.registry import events, registration
 from techport_pilots.registry.events import Added
 from techport_pilots.time import interval_micros
@@ -61,6 +67,8 @@ FIRST_ROWS: Sequence[tuple[Section, dict[str, Any]]] = (
 LASTINGS = ("PT5M", "PT15M", "PT30M", "PT1H", "PT3H", "PT8H", "P1D")
 """How long a limit can be crossed before people are told."""
 RETENTION_YEARS = (1, 2, 3, 5, 10)
+STREAM_RETENTIONS = ("P1D", "P7D", "P30D", "P90D", "P180D")
+"""How long readings of a quantity are kept while the pilot goes on, in days; years are offered beside them."""
 GROUP_NAMES = {
     "air": N_("Air"),
     "noise": N_("Noise"),
@@ -92,9 +100,12 @@ class Told:
     estimates: Sequence[Estimate] | None = None
     saved: int | None = None
     focus: str = ""
+    changed: set[str] = field(default_factory=set)
+    """Parts of the form in which something was written that has not been saved."""
 
     def add(self, name: str, message: Message) -> None:
-        self.wrong.setdefault(name, []).append(message)
+        if message not in self.wrong.setdefault(name, []):  # the same may be so of many devices
+            self.wrong[name].append(message)
 
 
 @router.get("/new-pilot")
@@ -180,10 +191,10 @@ def save(
         entry for entry in events.added(registry.database, pilot.id) if str(entry.id) in form.get("recorded").split(",")
     ]
     _find_recorded(texts, base, recorded)
-    base = _with_recorded(base, recorded)
+    own, base = base, _with_recorded(base, recorded)
     texts.texts |= {name: form.get(name) for name in ("base", "why")}
     texts.texts |= {"seen": str(current_version), "recorded": _numbers_of(recorded)}
-    messages = Told()
+    messages = Told(changed=texts.differs_from(form_of(base, own=own)))
     if _rows_changed(form, texts, messages):
         return _page(request, services, viewer, pilot, texts, messages)
     texts.without_blank_rows()
@@ -406,7 +417,7 @@ def _checked(
             problems += _of_the_rest(document, error.findings)
     if not problems:
         return definition
-    _place(problems, texts, messages)
+    _place(problems, texts, messages, document)
     return None
 
 
@@ -425,9 +436,13 @@ def _of_the_rest(document: dict[str, Any], findings: Sequence[Finding]) -> list[
     return []
 
 
-def _place(findings: Sequence[Finding], texts: PilotForm, messages: Told) -> None:
-    for name, several in placed(findings, texts).items():
+def _place(
+    findings: Sequence[Finding], texts: PilotForm, messages: Told, document: dict[str, Any] | None = None
+) -> None:
+    for name, several in placed(findings, texts, document).items():
         for finding in several:
+            if name == "area" and finding.remedy.code == "definition.area-pairs":  # as the file has it
+                finding = msgspec.structs.replace(finding, remedy=Message("definition.area-line.remedy"))
             if finding.problem.code == MISSING and name:
                 messages.add(name, Message("definition.missing.in-form"))
             elif name:
@@ -444,6 +459,11 @@ def _estimates(services: Services, viewer: Viewer, pilot: PilotDefinition) -> li
 def _page(
     request: Request, services: Services, viewer: Viewer, pilot: PilotDefinition | None, form: PilotForm, told: Told
 ) -> Response:
+    opened = {part_of(name) for name in told.wrong} | ({part_of(told.focus)} if told.focus else set()) | told.changed
+    if told.estimates is not None:
+        opened.add("kpis")
+    if pilot is None:
+        opened |= {"question", "phases", "kpis", "devices"}
     audit_trail.note(request, who="")  # nothing was changed: buttons that add rows and estimates come here, too
     registry = services.registry_cache.registry
     database = registry.database
@@ -453,6 +473,7 @@ def _page(
         quantity.name: quantity
         for quantity in (*own, *(quantity for several in others.values() for quantity in several))
     }
+    own_rows = _quantity_rows(form, own)
     language = language_of(request)
     page = render(
         request,
@@ -467,11 +488,22 @@ def _page(
         binding=pilot is not None and registration.is_binding(database, pilot, state != "draft"),
         own_quantities=own,
         other_quantities=others,
-        quantity_names=frozenset(listed),
+        written_quantities=own_rows,
+        quantity_names=frozenset(listed) | {name for name, _ in own_rows},
         quantity_titles={name: language.text(quantity.title) for name, quantity in listed.items()},
         group_names=GROUP_NAMES,
         unit_of=lambda name: listed[name].unit_label if name in listed else "",
         limits=_limits(),
+        opened=opened,
+        wrong_of={part: _wrong_of(told, part) for part in {part_of(name) for name in told.wrong}},
+        formats=message_formats.labels(),
+        retention_fields={quantity: RETENTION + quantity for quantity in form.measured},
+        stream_retentions=[
+            ("", language.gettext("as long as the pilot's data")),
+            *((code, _length(code, language)) for code in STREAM_RETENTIONS),
+            *((f"P{n}Y", language.ngettext("{n} year", "{n} years", n)) for n in RETENTION_YEARS[:3]),
+        ],
+        differs=DIFFERS,
         day_of_intervention=day_of_intervention(form),
         intervals=[("", language.gettext("not known")), *((code, _length(code, language)) for code in INTERVALS)],
         lastings=[
@@ -487,6 +519,23 @@ def _page(
     if told.wrong or told.conflicts:
         page.status_code = 409 if told.conflicts and not told.wrong else 422
     return page
+
+
+def _wrong_of(told: Told, part: str) -> int:
+    return sum(len(messages) for name, messages in told.wrong.items() if part_of(name) == part)
+
+
+def _quantity_rows(form: PilotForm, own: Sequence[Quantity]) -> list[tuple[str, str]]:
+    """Name and title of quantities that the form defines and nothing measures yet, so that KPIs can be of them."""
+    listed = {quantity.name for quantity in own}
+    rows = []
+    for index in form.indices("quantities"):
+        row = f"quantities[{index}]"
+        title = form.get(f"{row}.title.en") or form.get(f"{row}.title.nb")
+        name = form.get(f"{row}.name") or (slug(title, "_") if title else "")
+        if name and name not in listed:
+            rows.append((name, title or name))
+    return rows
 
 
 def _length(interval: str, language: Language) -> str:

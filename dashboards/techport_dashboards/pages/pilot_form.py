@@ -19,19 +19,47 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from techport_dashboards.services.positions import DEGREES, UTM, from_metres, pair_of
 from techport_dashboards.web.forms import Form
 from techport_pilots.definition.checks import slug, zone
 from techport_pilots.definition.limits import built_ins
 from techport_pilots.definition.load import document_of, values_yaml
 from techport_pilots.definition.text import SourceError, read_yaml
 from techport_pilots.errors import Finding
-from techport_pilots.model import Kpi, PilotDefinition
+from techport_pilots.i18n import Message
+from techport_pilots.model import Kpi, PilotDefinition, SourceDefinition
 from techport_pilots.quantities import Vocabulary, builtin, vocabulary_of
 
-Section = Literal["phases", "kpis", "devices", "events", "exclusions", "alerts", "lends", "organisations"]
+Section = Literal[
+    "phases",
+    "kpis",
+    "devices",
+    "quantities",
+    "sources",
+    "events",
+    "exclusions",
+    "alerts",
+    "lends",
+    "organisations",
+]
 Document = dict[str, Any]
 Kind = Literal[
-    "text", "choice", "number", "percent", "time", "date", "list", "times", "streams", "flag", "hours", "days"
+    "text",
+    "choice",
+    "number",
+    "percent",
+    "time",
+    "date",
+    "list",
+    "lines",
+    "times",
+    "streams",
+    "flag",
+    "hours",
+    "days",
+    "range",
+    "corners",
+    "mapping",
 ]
 
 
@@ -60,6 +88,8 @@ PILOT = _entries(
     *("contact.name", "contact.email", "timezone", "licence", "attribution", "retention", "quarantine"),
     *("legal_basis", "controller", "dpia", ("dpia_date", "date"), ("data_class", "choice"), ("personal_data", "flag")),
     ("looks", "times"),
+    *("sign.text.nb", "sign.text.en", "sign.link", ("area", "corners"), ("personal_data_classes", "lines")),
+    *(("people_counts.quantities", "list"), ("people_counts.width", "choice"), ("people_counts.least", "number")),
 )
 ROWS: Mapping[Section, tuple[Entry, ...]] = {
     "phases": _entries("name", ("kind", "choice"), ("start", "time"), ("end", "time"), "title.nb", "title.en"),
@@ -74,14 +104,30 @@ ROWS: Mapping[Section, tuple[Entry, ...]] = {
         *("id", "title.nb", "title.en", "kind", "group", "interval", ("streams", "streams")),
         *(("position.lat", "number"), ("position.lon", "number"), ("position.height", "number")),
     ),
+    "quantities": _entries("name", "title.nb", "title.en", "unit", ("kind", "choice"), ("range", "range")),
+    "sources": _entries(
+        *("topic", ("format", "choice"), ("fields", "mapping"), ("ignore", "list"), "timezone"),
+        *("device.id", ("device.level", "number"), ("device.to", "number"), "device.pointer"),
+        *(("device.join", "list"), ("device.segment", "number")),
+    ),
     "events": _entries(("time", "time"), ("end", "time"), ("kind", "choice"), "text.nb", "text.en", "device"),
     "exclusions": _entries(("start", "time"), ("end", "time"), "reason.nb", "reason.en", "device", "quantity"),
     "alerts": _entries("quantity", ("above", "number"), ("below", "number"), ("lasting", "choice"), "device"),
     "lends": _entries("to", "device", "quantity"),
     "organisations": _entries("name", ("role", "choice"), "url"),
 }
-FURTHER = ("compare", "adjust", "after")
-"""Keys of a KPI that are written as YAML in one field, `further`."""
+FURTHER: Mapping[Section, tuple[str, ...]] = {
+    "kpis": ("compare", "adjust", "after"),
+    "quantities": ("states", "words"),
+    "sources": tuple(
+        name for name in SourceDefinition.__struct_fields__ if name not in {entry.path[0] for entry in ROWS["sources"]}
+    ),
+}
+"""Keys of a row that are written as YAML in one field, `further`."""
+RETENTION = "stream_retention."
+"""The field of how long readings of a quantity are kept, by every device that measures it, begins so."""
+DIFFERS = "differs"
+"""Devices keep readings of the quantity for different times, which stays so."""
 
 MOST_SHOWN = 60
 """Rows of a section that the form of a pilot shows, the last ones; those before them stay as they are."""
@@ -89,6 +135,7 @@ _ROW = re.compile(rf"({'|'.join(ROWS)})\[([0-9]{{1,4}})\]\.([a-z_.]+)")
 _NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?")
 _ISO_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY = re.compile(r"(?P<day>[0-9]{1,2})\.\s?(?P<month>[0-9]{1,2})\.\s?(?P<year>[0-9]{4})")
+_RANGE = re.compile(r"(-?[0-9.,]+)\s*(?:–|-|…|\.\.|to|til|;)\s*(-?[0-9.,]+)")
 _HOURS = re.compile(r"([0-9]{1,2})(?:[:.]([0-5][0-9]))?\s*[-–]\s*([0-9]{1,2})(?:[:.]([0-5][0-9]))?")
 
 
@@ -100,6 +147,7 @@ class PilotForm:
     texts: dict[str, str] = field(default_factory=dict)
     rows: dict[Section, int] = field(default_factory=lambda: dict.fromkeys(ROWS, 0))
     shown_from: dict[Section, int] = field(default_factory=lambda: dict.fromkeys(ROWS, 0))
+    measured: Sequence[str] = ()  # streams, of which each has a field of how long its readings are kept
 
     def get(self, name: str) -> str:
         return self.texts.get(name, "")
@@ -107,6 +155,18 @@ class PilotForm:
     def indices(self, section: Section) -> range:
         """The rows of a section that the form shows, numbered as in the document."""
         return range(self.shown_from[section], self.shown_from[section] + self.rows[section])
+
+    def differs_from(self, other: PilotForm) -> set[str]:
+        """The parts in which this form says something else, as part_of() names them."""
+        return {
+            part_of(name)
+            for name in self.texts.keys() | other.texts.keys()
+            if not name.endswith((".was", ".recorded"))
+            and name != "id"
+            and self.get(name) != other.get(name)
+            # A choice that nobody made shows the first of its options.
+            and not (other.get(name) == "" and _kind_of(name) == "choice")
+        } | {part_of(section) for section in ROWS if self.rows[section] != other.rows[section]}
 
     def add_row(self, section: Section, values: Mapping[str, Any] | None = None) -> str:
         """Add a row, empty or with the values of a document. Returns its name, such as `kpis[2]`."""
@@ -164,6 +224,8 @@ def form_of(pilot: PilotDefinition, *, new: bool = False, own: PilotDefinition |
         form.texts[entry.name] = _text(entry.kind, _dig(document, entry.path), local)
     form.texts["timezone"] = pilot.timezone
     form.texts["data_class"] = pilot.data_class
+    form.measured = _measured(pilot)
+    form.texts.update(_retention_texts(pilot))
     for section in ROWS:
         rows = document.get(section, [])
         form.shown_from[section] = 0 if new else _shown_from(section, len(getattr(own or pilot, section)))
@@ -176,6 +238,22 @@ def form_of(pilot: PilotDefinition, *, new: bool = False, own: PilotDefinition |
     return form
 
 
+def _measured(pilot: PilotDefinition) -> list[str]:
+    return list(dict.fromkeys(stream.quantity for device in pilot.devices for stream in device.streams))
+
+
+def _retention_texts(pilot: PilotDefinition) -> dict[str, str]:
+    """How long readings of each stream are kept, where all devices agree."""
+    by_quantity: dict[str, set[str]] = {}
+    for device in pilot.devices:
+        for stream in device.streams:
+            by_quantity.setdefault(stream.quantity, set()).add(stream.retention or "")
+    return {
+        RETENTION + quantity: next(iter(lengths)) if len(lengths) == 1 else DIFFERS
+        for quantity, lengths in by_quantity.items()
+    }
+
+
 def _shown_from(section: Section, rows: int) -> int:
     """The first row that the form of a pilot shows; devices that are there have pages of their own."""
     return rows if section == "devices" else max(0, rows - MOST_SHOWN)
@@ -183,8 +261,8 @@ def _shown_from(section: Section, rows: int) -> int:
 
 def _texts_of_row(section: Section, row: str, values: Mapping[str, Any], local: dt.tzinfo) -> dict[str, str]:
     texts = {f"{row}.{entry.name}": _text(entry.kind, _dig(values, entry.path), local) for entry in ROWS[section]}
-    if section == "kpis":
-        texts[f"{row}.further"] = _further_text(values)
+    if section in FURTHER:
+        texts[f"{row}.further"] = _further_text(section, values)
     return texts
 
 
@@ -200,9 +278,9 @@ def _kpi_document(kpi: Kpi) -> Document:
     return values
 
 
-def _further_text(values: Mapping[str, Any]) -> str:
-    further = {key: values[key] for key in FURTHER if key in values}
-    return values_yaml(further) if further else ""
+def _further_text(section: Section, values: Mapping[str, Any]) -> str:
+    further = {key: values[key] for key in FURTHER[section] if key in values}
+    return values_yaml(further).strip() if further else ""
 
 
 def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
@@ -220,6 +298,14 @@ def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
             return ", ".join(_time_text(time, local).removesuffix("T00:00") for time in value)
         case "list" | "days":
             return ", ".join(value)
+        case "lines":
+            return "\n".join(value)
+        case "corners":
+            return "\n".join(f"{lat:.10g}, {lon:.10g}" for lon, lat in value)
+        case "range":
+            return " – ".join(_number_text(limit) for limit in value)
+        case "mapping":
+            return values_yaml({key: _short(inner) for key, inner in value.items()}).rstrip("\n")
         case "streams":
             return ", ".join(item["quantity"] for item in value)
         case "flag":
@@ -228,6 +314,11 @@ def _text(kind: Kind, value: Any, local: dt.tzinfo) -> str:
             return "–".join(_clock_text(hour) for hour in value)
         case _:
             return str(value)
+
+
+def _short(values: Mapping[str, Any]) -> Any:
+    """A field of a source whose only key is the quantity, as people write it."""
+    return values["quantity"] if set(values) == {"quantity"} else values
 
 
 def _number_text(value: float) -> str:
@@ -259,9 +350,11 @@ def form_sent(sent: Form, base: PilotDefinition | None) -> PilotForm:
     form = PilotForm()
     if base is not None:
         form.shown_from |= {section: _shown_from(section, len(getattr(base, section))) for section in ROWS}
+        form.measured = _measured(base)
+        for name in (RETENTION + quantity for quantity in form.measured):
+            form.texts[name] = sent.get(name)
     for name in sent.names():
-        match = _ROW.fullmatch(name)
-        entry = _ENTRY_KINDS.get((match[1], match[3]) if match else ("", name))
+        entry = _kind_of(name)
         if entry is None:
             continue
         texts = sent.all(name)
@@ -274,12 +367,19 @@ def form_sent(sent: Form, base: PilotDefinition | None) -> PilotForm:
     return form
 
 
+def _kind_of(name: str) -> Kind | None:
+    """What the field holds; None: the form has none of that name."""
+    match = _ROW.fullmatch(name)
+    return _ENTRY_KINDS.get((match[1], match[3]) if match else ("", name))
+
+
 _ENTRY_KINDS: Mapping[tuple[str, str], Kind] = {
     **{("", entry.name): entry.kind for entry in PILOT},
     ("", "id"): "text",
     **{(section, entry.name): entry.kind for section, entries in ROWS.items() for entry in entries},
     **{(section, "was"): "text" for section in ROWS},
-    ("kpis", "further"): "text",
+    **{(section, "further"): "text" for section in FURTHER},
+    ("devices", "system"): "choice",
     ("events", "recorded"): "text",
     ("exclusions", "recorded"): "text",
 }
@@ -292,10 +392,13 @@ def document_from(form: PilotForm, base: PilotDefinition | None) -> tuple[Docume
     """
     before: Document = {} if base is None else document_of(base)
     local = _zone_of("UTC" if base is None else base.timezone)
-    document = {key: copy.copy(value) for key, value in before.items()}
-    for entry in PILOT:
-        _put(document, before, entry, form.get(entry.name), local)
+    document = {key: value if key in ROWS else copy.deepcopy(value) for key, value in before.items()}
     findings: list[Finding] = []
+    for entry in PILOT:
+        findings += _put(document, before, entry, form.get(entry.name), entry.name, local)
+    counts = document.get("people_counts")
+    if counts is not None and set(counts) <= {"width"}:
+        del document["people_counts"]  # a choice that is always there, with nothing to count
     for section, entries in ROWS.items():
         old_rows = before.get(section, [])
         rows = list(old_rows[: form.shown_from[section]])
@@ -304,15 +407,21 @@ def document_from(form: PilotForm, base: PilotDefinition | None) -> tuple[Docume
             old = _was(old_rows, form.get(f"{row}.was"))
             values = copy.deepcopy(old)
             for entry in entries:
-                _put(values, old, entry, form.get(f"{row}.{entry.name}"), local)
+                name = f"{row}.{entry.name}"
+                findings += _put(values, old, entry, form.get(name), name, local)
             if section == "kpis":
                 _leave_out_what_is_hidden(values)
-                findings += _put_further(values, old, form.get(f"{row}.further"), f"{row}.further")
+            if section == "devices":
+                findings += _in_degrees(values, form.get(f"{row}.system"), f"{row}.position.lat")
+            if section in FURTHER:
+                findings += _put_further(section, values, old, form.get(f"{row}.further"), f"{row}.further")
             rows.append(values)
         if rows or section == "devices":
             document[section] = rows
         else:
             document.pop(section, None)
+    if base is not None:
+        _put_retentions(document, form, base)
     words = builtin() if base is None else vocabulary_of(base)
     _name_what_has_no_name(document, form.get("id") if base is None else base.id, words)
     return document, findings
@@ -330,26 +439,90 @@ def _was(rows: Sequence[Document], number: str) -> Document:
     return rows[int(number)] if number.isascii() and number.isdecimal() and int(number[:6]) < len(rows) else {}
 
 
-def _put(values: Document, old: Mapping[str, Any], entry: Entry, text: str, local: dt.tzinfo) -> None:
-    """Put what the text says at the entry's place; an empty text takes it away, an unchanged one leaves it."""
+def _put(
+    values: Document, old: Mapping[str, Any], entry: Entry, text: str, name: str, local: dt.tzinfo
+) -> Iterator[Finding]:
+    """Put what the text says at the entry's place; an empty text takes it away, an unchanged one leaves it. `name` is
+    that of the field."""
     previous = _dig(old, entry.path)
-    value = previous if text == _text(entry.kind, previous, local) else _value(entry.kind, text)
+    value = previous
+    if text != _text(entry.kind, previous, local):
+        try:
+            value = _value(entry.kind, text)
+        except SourceError as error:
+            yield Finding("definition", error.line, name, error.misfit.problem, error.misfit.remedy)
+        except _NoCorner as error:
+            remedy = Message("definition.area-line.remedy")
+            yield Finding("definition", 0, name, Message("definition.area-line.problem", {"given": str(error)}), remedy)
+    parents: list[tuple[Document, str]] = []
     place, key = values, entry.path[-1]
-    for name in entry.path[:-1]:
-        place = place.setdefault(name, {})
-    if value is None:
-        place.pop(key, None)
-        if len(entry.path) > 1 and not place:
-            values.pop(entry.path[0])
-    else:
+    for step in entry.path[:-1]:
+        parents.append((place, step))
+        place = place.setdefault(step, {})
+    if value is not None:
         place[key] = value
-
-
-def _put_further(values: Document, old: Mapping[str, Any], text: str, name: str) -> Iterator[Finding]:
-    """Read the YAML of what the form has no fields for."""
-    if text.strip() == _further_text(old).strip():
         return
-    for key in FURTHER:
+    place.pop(key, None)
+    for parent, step in reversed(parents):
+        if not parent[step]:
+            del parent[step]
+
+
+class _NoCorner(Exception):
+    """A line of an area that is not two numbers."""
+
+
+def _in_degrees(device: Document, system: str, name: str) -> Iterator[Finding]:
+    """Make degrees of a position that is written as metres in a UTM zone, or as a pair in the field of latitude."""
+    position = device.get("position")
+    if position is None:
+        return
+    lat, lon = position.get("lat"), position.get("lon")
+    if system in ("", DEGREES):
+        if isinstance(lat, str) and lon is None and (pair := pair_of(lat)) is not None:
+            position["lat"], position["lon"] = (_number(number) for number in pair)
+    elif system in UTM:
+        zone = UTM[system]
+        try:
+            place = from_metres(zone, float(lon), float(lat))
+        except (TypeError, ValueError):
+            params = {"zone": zone}
+            del device["position"]
+            yield Finding(
+                "definition",
+                0,
+                name,
+                Message("definition.not-utm.problem", params),
+                Message("definition.not-utm.remedy", params),
+            )
+        else:
+            position["lat"], position["lon"] = place.lat, place.lon
+
+
+def _put_retentions(document: Document, form: PilotForm, base: PilotDefinition) -> None:
+    """Let devices keep readings of a stream as long as the form says, where that was changed; new devices always."""
+    shown = _retention_texts(base)
+    lengths = {quantity: form.get(RETENTION + quantity) for quantity in form.measured}
+    for place, device in enumerate(document["devices"]):
+        streams = []
+        for stream in device.get("streams", []):
+            length = lengths.get(stream["quantity"], DIFFERS)
+            if length != DIFFERS and (
+                length != shown[RETENTION + stream["quantity"]] or place >= form.shown_from["devices"]
+            ):
+                stream = {**stream, "retention": length}
+                if not length:
+                    del stream["retention"]
+            streams.append(stream)
+        if streams:
+            document["devices"][place] = {**device, "streams": streams}
+
+
+def _put_further(section: Section, values: Document, old: Mapping[str, Any], text: str, name: str) -> Iterator[Finding]:
+    """Read the YAML of what the form has no fields for."""
+    if text == _further_text(section, old):
+        return
+    for key in FURTHER[section]:
         values.pop(key, None)
     if not text:
         return
@@ -361,7 +534,7 @@ def _put_further(values: Document, old: Mapping[str, Any], text: str, name: str)
     if isinstance(further, dict):
         values.update(further)
     else:
-        values["compare"] = further
+        values[FURTHER[section][0]] = further
 
 
 def _value(kind: Kind, text: str) -> Any:
@@ -376,6 +549,15 @@ def _value(kind: Kind, text: str) -> Any:
             return round(number / 100, 8) if isinstance(number, int | float) else text
         case "list" | "days":
             return _words(text) or None
+        case "lines":
+            return [line.strip() for line in text.splitlines() if line.strip()] or None
+        case "corners":
+            return [_corner(line) for line in text.splitlines() if line.strip()] or None
+        case "range":
+            match_ = _RANGE.fullmatch(text.replace("−", "-").strip())
+            return text if match_ is None else [_number(match_[1]), _number(match_[2])]
+        case "mapping":
+            return read_yaml(text).value
         case "times":
             return [_midnight(word) for word in _words(text)] or None
         case "streams":
@@ -386,6 +568,15 @@ def _value(kind: Kind, text: str) -> Any:
             return _hours(text)
         case _:
             return text
+
+
+def _corner(line: str) -> list[Any]:
+    """A corner of an area as definitions have it. Raises _NoCorner."""
+    pair = pair_of(line)
+    if pair is None:
+        raise _NoCorner(line.strip()[:60])
+    lat, lon = pair
+    return [_number(lon), _number(lat)]
 
 
 def _number(text: str) -> float | int | str:
@@ -439,10 +630,17 @@ def _dig(values: Mapping[str, Any], path: Sequence[str]) -> Any:
 def _name_what_has_no_name(document: Document, pilot: str, words: Vocabulary) -> None:
     """Ids that nobody wrote: of the pilot, its phases, KPIs and devices. A KPI without a title has its quantity's."""
     document["id"] = pilot or slug(_any_text(document.get("title")))
+    _name_each(document.get("quantities", []), "name", lambda row: slug(_any_text(row.get("title")), "_"))
+    titles = {quantity["name"]: quantity["title"] for quantity in document.get("quantities", []) if "title" in quantity}
     for kpi in document.get("kpis", []):
-        quantity = words.lookup(str(kpi.get("quantity", "")))
-        if "title" not in kpi and quantity is not None:
+        name = str(kpi.get("quantity", ""))
+        quantity = words.lookup(name)
+        if "title" in kpi:
+            continue
+        if quantity is not None:
             kpi["title"] = {code: text for code, text in msgspec.to_builtins(quantity.title).items() if text}
+        elif name in titles:
+            kpi["title"] = titles[name]
     _name_each(document.get("phases", []), "name", lambda phase: str(phase.get("kind", "phase")))
     for section in ("kpis", "devices"):
         _name_each(document.get(section, []), "id", lambda row: slug(_any_text(row.get("title"))))
@@ -470,11 +668,12 @@ def with_stand_ins(document: Document, findings: Iterable[Finding]) -> Document:
     be checked: what is missing keeps the check from asking what a definition means."""
     filled = copy.deepcopy(document)
     for finding in findings:
-        match = re.fullmatch(r"(?:([a-z]+)\[([0-9]+)\]\.)?([a-z]+)", finding.field)
-        if match is None or finding.problem.code != MISSING:
+        *steps, key = re.findall(r"[a-z_]+|[0-9]+", finding.field) or [""]
+        if finding.problem.code != MISSING:
             continue
-        section, index, key = match.groups()
-        row = filled if section is None else filled[section][int(index)]
+        row: Any = filled
+        for step in steps:
+            row = row[int(step) if step.isdecimal() else step]
         row[key] = _stand_in(key, row)
     return filled
 
@@ -491,29 +690,43 @@ def _stand_in(key: str, row: Mapping[str, Any]) -> Any:
         except ValueError:
             beside = dt.datetime(1900, 1, 1)
         return (beside + dt.timedelta(seconds=1 if key == "end" else -1)).isoformat()
-    return "pm10" if key == "quantity" else {"en": "–"}
+    return _STAND_INS.get(key, {"en": "–"})
 
 
-def placed(findings: Iterable[Finding], form: PilotForm) -> dict[str, list[Finding]]:
+_STAND_INS = {"quantity": "pm10", "topic": "a/b", "format": "json", "unit": "m", "name": "n", "quantities": ["pm10"]}
+
+
+def placed(findings: Iterable[Finding], form: PilotForm, document: Document | None = None) -> dict[str, list[Finding]]:
     """Findings by the name of the form's field that they belong to: else of the row, of the section, or "" for what
-    the form does not show."""
+    the form does not show. `document` is what was checked."""
     by_name: dict[str, list[Finding]] = {}
-    names = {entry.name for entry in PILOT} | {"id", *ROWS}
+    names = {entry.name for entry in PILOT} | {"id", *ROWS} | {RETENTION + quantity for quantity in form.measured}
     for section, entries in ROWS.items():
         for index in form.indices(section):
             row = f"{section}[{index}]"
             names |= {row, f"{row}.further", *(f"{row}.{entry.name}" for entry in entries)}
     for finding in findings:
-        by_name.setdefault(_nearest(finding.field, names), []).append(finding)
+        place = _retention_field(finding.field, document) or finding.field
+        by_name.setdefault(_nearest(place, names), []).append(finding)
     return by_name
 
 
+def _retention_field(place: str, document: Document | None) -> str | None:
+    """The field of how long readings of a stream are kept, for what is wrong with it at one device."""
+    match = re.fullmatch(r"devices\[([0-9]+)\]\.streams\[([0-9]+)\]\.retention", place)
+    if match is None or document is None:
+        return None
+    return RETENTION + str(document["devices"][int(match[1])]["streams"][int(match[2])]["quantity"])
+
+
 def _nearest(place: str, names: set[str]) -> str:
-    further = re.match(rf"(kpis\[[0-9]+\])\.(?:{'|'.join(FURTHER)})\b", place)
-    if further:
-        place = f"{further[1]}.further"
+    match = re.match(r"((\w+)\[[0-9]+\])\.(\w+)", place)
+    if match and match[2] in FURTHER:
+        section: Section = match[2]  # type: ignore[assignment]
+        if match[3] not in {entry.path[0] for entry in ROWS[section]}:
+            place = f"{match[1]}.further"
     while place:
-        for name in (place, f"{place}.nb", f"{place}.lat"):
+        for name in (place, *(f"{place}.{inner}" for inner in ("nb", "lat", "level", "quantities", "text.nb"))):
             if name in names:
                 return name
         place = re.sub(r"(\.[^.\[]*|\[[0-9]+\]|^[^.\[]*)$", "", place)
@@ -531,6 +744,26 @@ def day_of_intervention(form: PilotForm) -> str:
         if form.get(f"{row}.kind") == "intervention" and start < end:
             return (start + (end - start) / 2).isoformat()
     return "2027-03-01"
+
+
+_PARTS = {
+    "question": ("title", "question", "hypothesis", "description", "id"),
+    "phases": ("phases", "looks"),
+    "kpis": ("kpis",),
+    "devices": ("devices",),
+    "sources": ("sources", "quantities"),
+    "events": ("events", "exclusions"),
+    "alerts": ("alerts",),
+    "place": ("area", "sign"),
+    "why": ("why", "base", "seen", "recorded"),
+}
+"""The parts of the form, by what begins the names of their fields; all others are in the part `data`."""
+
+
+def part_of(name: str) -> str:
+    """The part of the form in which the field, row or section of that name is, or the element of that id."""
+    first = re.split(r"[^a-z_]", name, maxsplit=1)[0]
+    return next((part for part, names in _PARTS.items() if first in names), "data" if first else "why")
 
 
 def anchor(name: str) -> str:

@@ -45,7 +45,7 @@ def position_of(written: Written) -> Position | None:
     zone = UTM[written.system]
     northing, easting = _number("north", north, "7034310"), _number("east", east, "569400")
     try:
-        place = from_utm(zone, easting, northing)
+        place = from_metres(zone, easting, northing)
     except ValueError as error:
         raise Problem(
             "bad-parameter",
@@ -55,6 +55,14 @@ def position_of(written: Written) -> Position | None:
             example="7034310, 569400",
         ) from error
     return Position(place.lat, place.lon, height)
+
+
+def from_metres(zone: int, easting: float, northing: float) -> Position:
+    """Where a place in a UTM zone is. Raises ValueError where the northing has no seven digits or the easting no six:
+    degrees would lie in the sea off Africa."""
+    if easting < 100_000 or northing < 1_000_000:
+        raise ValueError("these are not metres")
+    return from_utm(zone, easting, northing)
 
 
 def pair_of(text: str) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 // A list of names takes the place of the whole text, so it offers what is written already with each name behind it.
 for (const field of document.querySelectorAll("input[list]")) {
   const names = document.getElementById(field.getAttribute("list"));
-  if (!/\.(streams|groups|devices|control)$/.test(field.name) || !names) continue;
+  if (!/\.(streams|groups|devices|control|quantities)$/.test(field.name) || !names) continue;
   const own = document.createElement("datalist");
   own.id = `${field.id}-names`;
   field.after(own);
@@ -47,4 +47,8 @@ const form = document.querySelector("form.editor");
 let written = document.querySelector("[aria-invalid], .wrong") !== null;
 form?.addEventListener("input", () => { written = true; });
 form?.addEventListener("submit", () => { written = false; });
+// What a browser does not accept may be in a part that was folded meanwhile.
+form?.addEventListener("invalid", ({ target }) => {
+  for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+}, true);
 window.addEventListener("beforeunload", (event) => { if (written) event.preventDefault(); });
