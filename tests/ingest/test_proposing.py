@@ -95,6 +95,66 @@ def test_known_families_are_recognised(family: str, case: str) -> None:
     assert proposal.source.topic == formats()[family].topic
 
 
+def test_numbers_sent_as_text_are_read() -> None:
+    proposal = proposed(("station/loft/out", {"temp": "21.5", "humidity": "44", "power": "41", "mystery": "7"}))
+    assert {key: (field.quantity, field.text) for key, field in proposal.source.fields.items()} == {
+        "temp": ("air_temperature", True),
+        "humidity": ("relative_humidity", True),
+    }
+    assert {(field.key, field.lacks, field.text) for field in proposal.open} == {
+        ("power", "unit", True),
+        ("mystery", "quantity", True),
+    }
+    assert "mystery: {quantity: ..., unit: ..., text: true}" in proposal.yaml()
+    assert proposal.rejected == 0
+
+
+def test_a_network_servers_own_signal_is_not_taken_for_the_message() -> None:
+    """A probe of the soil that sends its numbers as text, through The Things Stack."""
+    up = {
+        "end_device_ids": {"device_id": "lse01", "dev_eui": "A840410001810001"},
+        "received_at": "2026-05-04T12:30:00Z",
+        "uplink_message": {
+            "decoded_payload": {"BatV": 3.295, "temp_SOIL": "12.30", "conduct_SOIL": 120},
+            "rx_metadata": [{"gateway_ids": {"gateway_id": "roof"}, "rssi": -99, "snr": 5}],
+        },
+    }
+    proposal = proposed(("v3/fields@ttn/devices/lse01/up", up))
+    assert proposal.source.format == "tts-v3"
+    assert {"soil_temperature", "battery_voltage"} <= set(proposal.fields)
+
+
+@pytest.mark.parametrize("payload", [{"value": 21.3}, {"time": 1_777_890_001_000, "value": 21.3}, {"v": 21.3}])
+def test_a_value_that_only_the_topic_names(payload: dict[str, object]) -> None:
+    proposal = proposed(("zwave/kitchen/49/Air_temperature", payload))
+    assert proposal.fields == ["air_temperature"]
+    assert proposal.devices == ["kitchen"]
+
+
+def test_a_plain_value_of_an_unknown_name_is_proposed_all_the_same() -> None:
+    proposal = proposed(("solar/114182900001/0/yield", b"231.4"))
+    assert [(field.key, field.lacks, field.value) for field in proposal.open] == [("yield", "quantity", "231.4")]
+    assert proposal.devices == ["114182900001"]
+
+
+def test_the_device_that_a_message_names_comes_before_the_topic_as_a_whole() -> None:
+    proposal = proposed(("uplinks/json", {"device": "1D8A2F", "temp": 4.5}))
+    assert proposal.devices == ["1D8A2F"]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"type": "Property", "value": {"@type": "DateTime", "@value": "2026-05-04T10:00:00Z"}},
+        {"type": "DateTime", "value": "2026-05-04T10:00:00Z", "metadata": {}},
+        {"$date": "2026-05-04T10:00:00Z"},
+    ],
+)
+def test_a_time_within_an_object(time: dict[str, object]) -> None:
+    entity = {"id": "urn:x:torvet", "dateObserved": time, "NO2": {"type": "Property", "value": 22.5, "unitCode": "GQ"}}
+    assert "no2" in proposed(("fiware/out", entity)).fields
+
+
 def test_nothing_is_proposed_for_what_nothing_reads() -> None:
     assert propose([Captured("a/b", b"\x00\xff\x00")], NOW) is None
     assert propose([], NOW) is None

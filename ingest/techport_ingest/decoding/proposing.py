@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from techport_ingest.checking.time_names import is_time
+from techport_ingest.decoding.common import number
 from techport_ingest.decoding.lint import explain
 from techport_ingest.decoding.quantity_names import UNKNOWN_UNIT
 from techport_ingest.decoding.router import Router
 from techport_ingest.decoding.topic_levels import PLAIN_ENDS, SAYS_NOTHING
 from techport_ingest.message import Message, RejectedMessage
+from techport_pilots.accounting.rejection import Rejected
 from techport_pilots.definition.load import source_yaml
 from techport_pilots.devices.explanation import Explanation
 from techport_pilots.devices.proposals import Captured, OpenField, Proposal
@@ -27,6 +29,7 @@ from techport_pilots.formats import DEFAULT, formats
 from techport_pilots.model import (
     DeviceDefinition,
     DeviceRule,
+    FieldMapping,
     NameRule,
     PilotDefinition,
     SourceDefinition,
@@ -55,6 +58,10 @@ class _Tried(NamedTuple):
     source: SourceDefinition
     explanations: list[Explanation]
     devices: list[str]
+    texts: list[OpenField]  # numbers sent as text of which something has to be said
+
+
+_UNREADABLE = float("-inf")  # the score of a source by which none of the messages has a reading
 
 
 def propose(captured: Sequence[Captured], received: Micros) -> Proposal | None:
@@ -75,25 +82,25 @@ def propose(captured: Sequence[Captured], received: Micros) -> Proposal | None:
     captured = list(captured)[:_MOST]
     tried = [_try(source, captured, received) for source in _candidates(captured)] if captured else []
     best = max(tried, key=lambda proposal: proposal.score, default=None)
-    if best is None or best.score <= 0:
+    if best is None or best.score == _UNREADABLE:
         return None
     readings = [reading for explanation in best.explanations for reading in explanation.readings]
     fields = list(dict.fromkeys(reading.quantity.removeprefix(UNKNOWN_UNIT) for reading in readings))
-    rejected = sum(not explanation.ok for explanation in best.explanations)
-    return Proposal(best.source, best.devices, fields, _open_fields(best.explanations), rejected)
+    fields += [field.key for field in best.texts]
+    rejected = sum(any(not _is_text(part) for part in explanation.rejected) for explanation in best.explanations)
+    return Proposal(best.source, best.devices, fields, _open_fields(best), rejected)
 
 
-def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
-    open_fields: dict[str, OpenField] = {}
+def _open_fields(best: _Tried) -> list[OpenField]:
+    open_fields = {field.key: field for field in best.texts}
     words = builtin()
-    for explanation in explanations:
+    for explanation in best.explanations:
         for reading in explanation.readings:
             if reading.quantity in words or reading.unit is not None:
                 continue
             key = reading.quantity.removeprefix(UNKNOWN_UNIT)
             lacks = "unit" if reading.quantity.startswith(UNKNOWN_UNIT) else "quantity"
-            near = [key] if key in words else words.near(key) or words.near(key.rpartition(".")[2])
-            open_fields.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, near))
+            open_fields.setdefault(key, OpenField(key, f"{reading.value:g}", lacks, _near(key)))
         for part in explanation.ignored_parts:
             if part.rule == "text" and part.key and part.value:
                 open_fields.setdefault(part.key, OpenField(part.key, part.value.strip('"')[:40], "words"))
@@ -102,12 +109,29 @@ def _open_fields(explanations: Sequence[Explanation]) -> list[OpenField]:
 
 def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micros) -> _Tried:
     devices = _devices(source, captured, received)
+    explanations = _explained(source, captured, received, devices)
+    texts: list[OpenField] = []
+    if any(_is_text(part) for explanation in explanations for part in explanation.rejected):
+        described, texts = _texts(source, captured, received, devices)
+        source = msgspec.structs.replace(source, fields={**source.fields, **described})
+        explanations = _explained(source, captured, received, devices)
+    shape = msgspec.structs.replace(source, topic=_back(source.topic, captured))
+    readable = texts or any(explanation.readings for explanation in explanations)
+    score = _score(explanations) - 0.02 * len(texts) + _specific(source)
+    # Of two that read as well, the one with less to write: what follows from a device's own texts is no choice.
+    score -= 0.002 * len(source_yaml(msgspec.structs.replace(shape, fields={})))
+    return _Tried(score if readable else _UNREADABLE, shape, explanations, devices, texts)
+
+
+def _explained(
+    source: SourceDefinition, captured: Sequence[Captured], received: Micros, devices: Sequence[str]
+) -> list[Explanation]:
     listed = [DeviceDefinition(id=name) for name in devices]
     pilot = PilotDefinition(id=_PILOT, title=Text(), question=Text(), devices=listed, sources=[source])
-    own = [Captured(_elsewhere(captured_message.topic), captured_message.payload) for captured_message in captured]
-    explanations = [
-        explain(captured_message.payload, captured_message.topic, received, None, pilot) for captured_message in own
-    ]
+    return [explain(message.payload, _elsewhere(message.topic), received, None, pilot) for message in captured]
+
+
+def _score(explanations: Sequence[Explanation]) -> float:
     words = builtin()
     score = 0.0
     for explanation in explanations:
@@ -115,15 +139,86 @@ def _try(source: SourceDefinition, captured: Sequence[Captured], received: Micro
             reading.quantity.partition(".")[0] for reading in explanation.readings if reading.quantity in words
         }
         described_count = sum(reading.quantity in words for reading in explanation.readings)
-        score += 3.0 * len(described) + 0.2 * described_count + 0.02 * (len(explanation.readings) - described_count)
-        score -= sum(5.0 * part.values for part in explanation.rejected)
+        score += 3.0 * len(described - _OF_THE_RADIO) + 0.5 * len(described & _OF_THE_RADIO)
+        score += 0.2 * described_count + 0.02 * (len(explanation.readings) - described_count)
+        score -= sum(5.0 * part.values for part in explanation.rejected if not _is_text(part))
         score -= sum(1.0 for reading in explanation.readings if _looks_like_no_value(reading.quantity, reading.value))
         score += 0.2 * len(explanation.events)
         score += 0.3 * any(reading.time is not None for reading in explanation.readings)
-    shape = msgspec.structs.replace(source, topic=_back(source.topic, captured))
-    score -= 0.002 * len(source_yaml(shape))  # of two that read as well, the one with less to write
-    readable = any(explanation.readings for explanation in explanations)
-    return _Tried(score + _specific(source) if readable else 0.0, shape, explanations, devices)
+    return score
+
+
+_OF_THE_RADIO = frozenset({"rssi", "snr"})
+"""What a network server says beside the device's own message: a source that reads nothing else has missed that."""
+
+
+# -- Numbers that are sent as text.
+
+
+def _is_text(part: Rejected) -> bool:
+    return part.rejection.code == "not-a-number.as-text"
+
+
+def _texts(
+    source: SourceDefinition, captured: Sequence[Captured], received: Micros, devices: Sequence[str]
+) -> tuple[dict[str, FieldMapping], list[OpenField]]:
+    """Mappings of the numbers that these messages send as text, and those of which something has to be said.
+
+    A rejection names the first key of its kind in a message: each round adds that one, until none is left.
+    """
+    sent: dict[str, tuple[str, str]] = {}  # by the maker's key: what it would be, and what was sent
+    for _ in range(_MOST_TEXTS):
+        mapped = {key: FieldMapping(quantity, text=True) for key, (quantity, _) in sent.items()}
+        trial = msgspec.structs.replace(source, fields={**source.fields, **mapped})
+        new = {
+            str(part.rejection.params["key"]): (part.field or "", str(part.rejection.params["given"]))
+            for explanation in _explained(trial, captured, received, devices)
+            for part in explanation.rejected
+            if _is_text(part)
+        }
+        if not new.keys() - sent.keys():
+            break
+        sent |= new
+    words = builtin()
+    as_numbers = [Captured(message.topic, _with_numbers(message.payload)) for message in captured]
+    explanations = _explained(source, as_numbers, received, devices)
+    stated = {reading.quantity for explanation in explanations for reading in explanation.readings}
+    described = {
+        key: FieldMapping(quantity, text=True)
+        for key, (quantity, _) in sent.items()
+        if quantity in words and quantity in stated
+    }
+    texts = [
+        OpenField(key, given, "unit" if quantity in words else "quantity", _near(quantity), text=True)
+        for key, (quantity, given) in sent.items()
+        if key not in described
+    ]
+    return described, texts
+
+
+_MOST_TEXTS = 40  # keys of a message
+
+
+def _with_numbers(payload: bytes) -> bytes:
+    """The JSON with its numbers as numbers: shows what they would be if they had not been sent as text."""
+
+    def bare(value: Any) -> Any:
+        if type(value) is dict:
+            return {key: inner if key in _DEVICE_KEYS else bare(inner) for key, inner in value.items()}
+        if type(value) is list:
+            return [bare(inner) for inner in value]
+        found = number(value) if type(value) is str else None
+        return value if found is None else found
+
+    try:
+        return msgspec.json.encode(bare(msgspec.json.decode(payload)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return payload
+
+
+def _near(key: str) -> list[str]:
+    words = builtin()
+    return [key] if key in words else words.near(key) or words.near(key.rpartition(".")[2])
 
 
 def _specific(source: SourceDefinition) -> float:
@@ -236,16 +331,19 @@ def _of_json(
 ) -> Iterator[SourceDefinition]:
     first = next((document for document in documents if type(document) in (dict, list)), documents[0])
     if type(first) not in (dict, list):
-        yield from _plain(pattern if len(set(topics)) > 1 else topics[0], topics)
+        yield from _named_by_topic(pattern, topics)
         return
     sample = first[0] if type(first) is list and first and type(first[0]) is dict else first
     if type(sample) is not dict:
         return
     pointed = _device_pointer(sample)
-    rules = [rule or _topic_rule(pattern)]
-    rules += [] if pointed is None or rule is not None else [DeviceRule(pointer=pointed)]
+    named = rule or _topic_rule(pattern)
+    rules = [named]
+    if pointed is not None and rule is None:  # rather than that all devices of a topic are one
+        rules = [DeviceRule(pointer=pointed)] if named is not None else [named, DeviceRule(pointer=pointed)]
     for device in rules:
         yield SourceDefinition(pattern, "json", device, time=_time_rule(sample))
+        yield from _of_topics(topics, pattern, sample)
         for path, record in _record_lists(sample):
             name = next((key for key in _NAME_KEYS if type(record.get(key)) is str), None)
             value = next((key for key in _VALUE_KEYS if key in record), None)
@@ -261,15 +359,26 @@ def _of_json(
             yield SourceDefinition(pattern, "json", device, within=path, time=_time_rule(sample))
 
 
-def _plain(pattern: str, topics: Sequence[str]) -> Iterator[SourceDefinition]:
-    """Plain values: the last level that is no word such as "state" names the value, one before it the device."""
+def _of_topics(topics: Sequence[str], pattern: str, sample: dict[str, Any]) -> Iterator[SourceDefinition]:
+    """A message that holds one value under a key such as "value": the topic says which."""
+    key = next((key for key in _VALUE_KEYS if type(sample.get(key)) in (int, float, bool)), None)
+    if key is None or any(type(sample.get(name)) is str for name in _NAME_KEYS):
+        return
+    unit = next((name for name in _UNIT_KEYS if type(sample.get(name)) is str), None)
+    for source in _named_by_topic(pattern, topics):
+        yield msgspec.structs.replace(source, value=key, unit=unit, time=_time_rule(sample))
+
+
+def _named_by_topic(pattern: str, topics: Sequence[str]) -> Iterator[SourceDefinition]:
+    """One value a message: the last level that is no word such as "state" names it, one before it the device."""
     levels = topics[0].split("/")
     named = max((at for at, level in enumerate(levels) if level not in PLAIN_ENDS), default=len(levels) - 1)
-    wide = pattern.split("/")
+    wide = (pattern if len(set(topics)) > 1 else topics[0]).split("/")
     if len(wide) != len(levels):
         return
     varying = [at for at, level in enumerate(wide[:named]) if level == "+"]
-    for device in varying or [at for at in (1, 0) if at < named and levels[at]][:1]:
+    ids = [at for at in range(named) if _is_id(levels[at])]
+    for device in varying or ids[:1] or [at for at in (1, 0) if at < named and levels[at]][:1]:
         filter_levels = list(wide)
         filter_levels[device] = filter_levels[named] = "+"
         yield SourceDefinition(

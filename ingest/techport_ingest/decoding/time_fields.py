@@ -35,6 +35,7 @@ _OFFSET = re.compile(r"([+-]\d{2}) ?(\d{2})$")
 _MICROS = MappingProxyType({"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0})  # 0: divided by 1,000
 
 _USUAL = ("time",)
+_WRAPPED = ("value", "@value", "$date")
 LONGEST_CLOCK = 15
 """Characters of a time of day alone."""
 
@@ -108,8 +109,9 @@ class TimeReader:
 
         Parameters
         ----------
-        given : str, int or float
-            As the message has it.
+        given : str, int, float or dict
+            As the message has it; of an object, what stands under `value`, `@value` (NGSI-LD, ETSI GS CIM 009) or
+            `$date` (MongoDB's Extended JSON).
         received : Micros
             When the message arrived: tells which of two equal local times is meant.
         previous : Micros, optional
@@ -120,6 +122,8 @@ class TimeReader:
         RejectedMessage
             It cannot be read (`bad-time`), or no clock of the zone can show it (`local-time`).
         """
+        while type(given) is dict and (key := next((key for key in _WRAPPED if key in given), None)) is not None:
+            given = given[key]
         if type(given) is str:
             time = instant_of(given) if self._format is None else None
             if time is not None:

@@ -26,6 +26,7 @@ class OpenField(msgspec.Struct, frozen=True):
     value: str  # one that was sent
     lacks: str  # "quantity", "unit" or "words"
     near: Sequence[str] = ()  # quantities that it may be
+    text: bool = False  # a number that is sent as text
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -45,8 +46,9 @@ class Proposal(msgspec.Struct, frozen=True):
             lines.append("    # say what these are, under fields: of the source")
         for field in self.open:
             guess = field.near[0] if field.near else "..."
-            words = {"quantity": f"{{quantity: {guess}, unit: ...}}", "unit": f"{{quantity: {guess}, unit: ...}}"}
-            needed = words.get(field.lacks, f"{{quantity: ..., words: {{{field.value}: 1}}}}")
+            needed = f"{{quantity: {guess}, unit: ...{', text: true' if field.text else ''}}}"
+            if field.lacks == "words":
+                needed = f"{{quantity: ..., words: {{{field.value}: 1}}}}"
             lines.append(f"    #   {field.key}: {needed}    # {field.lacks} unknown; sent: {field.value}")
         return "\n".join(lines) + "\n"
 
