@@ -6,6 +6,7 @@ Times are whole microseconds since the Unix epoch, UTC, as `int`; numbers are fl
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -181,6 +182,15 @@ def selector(select: Selection) -> Callable[[Stream], bool]:
     chosen = (select.pilots, select.devices, select.quantities)
     parts = [(part, frozenset(names)) for part, names in enumerate(chosen) if names is not None]
     return lambda stream: all(stream[part] in names for part, names in parts)
+
+
+def names_of(select: Selection) -> Iterator[tuple[str | None, str | None, str | None]]:
+    """The selection as pilot, device and quantity, None for any: for engines that delete by equality only."""
+    if select.streams is not None:
+        yield from sorted(set(select.streams))
+        return
+    chosen = (select.pilots, select.devices, select.quantities)
+    yield from itertools.product(*([None] if names is None else sorted(set(names)) for names in chosen))
 
 
 class Cursor(NamedTuple):

@@ -12,8 +12,9 @@ import numpy as np
 from techport_storage.coverage import Coverage
 from techport_storage.influxdb.connection import Connection, stream_bytes
 from techport_storage.influxdb.query import ql_conditions, ql_distances, ql_select, ql_times
-from techport_storage.influxdb.responses import Series, series
+from techport_storage.influxdb.responses import series
 from techport_storage.model import Micros, Stream
+from techport_storage.series import Series
 
 
 def coverage(

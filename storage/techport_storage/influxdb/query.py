@@ -13,7 +13,7 @@ from itertools import groupby
 
 import numpy as np
 
-from techport_storage.model import Micros, Selection, Stream
+from techport_storage.model import Micros, Selection, Stream, names_of
 
 MEASUREMENT = "reading"
 _STREAM = "pilot, device, quantity"
@@ -75,17 +75,7 @@ def _other_form(stream: Stream) -> Stream | None:
 
 def delete_predicates(select: Selection) -> Iterator[str]:
     """Predicates for the delete API, which knows only `=` and AND: one call each."""
-    streams: Iterator[Sequence[str | None]]
-    if select.streams is not None:
-        streams = iter(sorted(set(select.streams)))
-    else:
-        streams = (
-            (pilot, device, quantity)
-            for pilot in (sorted(set(select.pilots)) if select.pilots is not None else [None])
-            for device in (sorted(set(select.devices)) if select.devices is not None else [None])
-            for quantity in (sorted(set(select.quantities)) if select.quantities is not None else [None])
-        )
-    for stream in streams:
+    for stream in names_of(select):
         named = [(tag, name) for tag, name in zip(Stream._fields, stream, strict=True) if name is not None]
         tags = [f"{tag}={_quoted(tag_of(name), DOUBLE)}" for tag, name in named]
         yield " AND ".join([f'_measurement="{MEASUREMENT}"', *tags])

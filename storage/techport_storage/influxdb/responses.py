@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,8 +18,8 @@ from pyarrow import csv
 from techport_storage.errors import StoreUnavailable
 from techport_storage.influxdb.query import name_of
 from techport_storage.model import Stream
+from techport_storage.series import Column, Series
 
-Column = NDArray[Any]  # int64 or float64
 Kinds = Sequence[type[np.int64] | type[np.float64]]
 
 _DOCUMENT = b"\x81\xa7results"  # how each document begins; InfluxDB puts nothing between them
@@ -30,18 +28,6 @@ _WIDE = {0xCC: ">u1", 0xCD: ">u2", 0xCE: ">u4", 0xCF: ">u8", 0xD0: ">i1", 0xD1: 
 _WIDE |= {0xCA: ">f4", 0xCB: ">f8"}
 _FEW = 500  # bytes of rows that are quicker taken one by one
 _FIXINT = 0x80  # a byte below is a number by itself
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Rows of one stream, or some of them: others may follow in the next. `columns` begin with the time in µs."""
-
-    statement: int
-    stream: Stream
-    columns: list[Column]
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
 
 
 class _Series(msgspec.Struct):
@@ -70,7 +56,7 @@ def series(pieces: Iterable[bytes], kinds: Kinds) -> Iterator[Series]:
         for result in answer.results:
             for part in result.series:
                 stream = Stream(*(name_of(part.tags.get(tag, "")) for tag in Stream._fields))
-                yield Series(result.statement_id, stream, columns(bytes(part.values), (np.int64, *kinds)))
+                yield Series(stream, columns(bytes(part.values), (np.int64, *kinds)))
 
 
 def keys(pieces: Iterable[bytes]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,13 @@ from numpy.typing import NDArray
 from techport_storage.announcements import Announcements
 from techport_storage.clock import now
 from techport_storage.coverage import Coverage
+from techport_storage.duplicates import DuplicateFinder, streams_of
 from techport_storage.errors import StoreBusy, StoreUnavailable
-from techport_storage.influxdb.aggregates import aggregated
+from techport_storage.influxdb.aggregates import Aggregating
 from techport_storage.influxdb.connection import Address, Connection, RefusedLines, stream_bytes
 from techport_storage.influxdb.coverage import coverage
-from techport_storage.influxdb.duplicates import DuplicateFinder
 from techport_storage.influxdb.line_protocol import Lines
-from techport_storage.influxdb.other_writers import OtherWriters
+from techport_storage.influxdb.look_up import LookUp
 from techport_storage.influxdb.query import (
     FIRST,
     FIRST_NS,
@@ -42,8 +43,8 @@ from techport_storage.influxdb.query import (
     ql_times,
     rfc3339,
 )
-from techport_storage.influxdb.read import raw, table
-from techport_storage.influxdb.responses import Series, keys, series
+from techport_storage.influxdb.read import raw_series
+from techport_storage.influxdb.responses import keys, series
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import (
     RAW_SCHEMA,
@@ -59,8 +60,11 @@ from techport_storage.model import (
     aggregate_schema,
     selector,
 )
+from techport_storage.other_writers import OtherWriters
 from techport_storage.places import Places
+from techport_storage.pushed_aggregates import aggregated
 from techport_storage.query_check import check_query, check_range
+from techport_storage.series import Series, raw_batches, spans, table
 
 _LINES, _FEW_LINES = 10_000, 1_000  # of one request
 _SENDERS = 2  # requests of one batch at once: while one is encoded, or is on its way, the server works on the other
@@ -76,8 +80,9 @@ class InfluxStore:
         self._writing = threading.Lock()
         self._lines = Lines()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="influx-write")
+        self._look_up = LookUp(connection)
         others = None if announcements is None else OtherWriters(announcements)
-        self._duplicates = DuplicateFinder(connection, connection.address.several_writers, others)
+        self._duplicates = DuplicateFinder(self._look_up, connection.address.several_writers, others)
 
     @classmethod
     def open(cls, url: str, announcements: Announcements | None = None) -> InfluxStore:
@@ -164,9 +169,8 @@ class InfluxStore:
 
     def _missing(self, batch: Batch, rows: NDArray[np.int64]) -> list[int]:
         """Rows that are not in the store as the batch has them: the server says how many it refused, not which."""
-        used, positions = np.unique(batch.stream[rows], return_inverse=True)
-        streams = [batch.streams[position] for position in used.tolist()]
-        stored = self._duplicates.stored(streams, positions, batch.time[rows])
+        streams, positions = streams_of(batch, rows)
+        stored = self._look_up.stored(streams, positions, batch.time[rows])
         sent = zip(batch.value[rows], batch.received[rows] // 1000, batch.quality[rows], strict=True)
         return [
             int(row)
@@ -181,9 +185,8 @@ class InfluxStore:
         """
         with self._writing:
             rows = np.setdiff1d(np.arange(len(batch)), [row for row, _ in self._lines.refused(batch)])
-            used, positions = np.unique(batch.stream[rows], return_inverse=True)
-            streams = [batch.streams[position] for position in used.tolist()]
-            stored = self._duplicates.stored(streams, positions, batch.time[rows]) if len(rows) else []
+            streams, positions = streams_of(batch, rows)
+            stored = self._look_up.stored(streams, positions, batch.time[rows]) if len(rows) else []
             compared = zip(batch.value[rows], batch.received[rows] // 1000, stored, strict=True)
             rows = rows[
                 [
@@ -198,11 +201,12 @@ class InfluxStore:
     def read(self, query: Query) -> pa.RecordBatchReader:
         """See ReadingStore.read. Answers about several pilots may show each at a moment of its own."""
         check_query(query)
-        streams = self.streams(query.select)
+        work = spans(query, self.streams(query.select), FIRST, LAST)
         if query.every is None:
-            schema, batches = RAW_SCHEMA, raw(self._connection, query, streams)
+            schema = RAW_SCHEMA
+            batches = raw_batches(partial(raw_series, self._connection, query.quality), work, query.limit)
         else:
-            schema, batches = aggregate_schema(query.aggregates), aggregated(self._connection, query, streams)
+            schema, batches = aggregate_schema(query.aggregates), aggregated(Aggregating(self._connection), query, work)
         first = next(batches, None)
         return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
 
