@@ -96,7 +96,7 @@ def backup(url: str, folder: Path, *, operator_token: str | None = None) -> int:
     Raises
     ------
     CannotAdminister
-        The store is in memory, or the operator token is missing.
+        The store is in memory, of an engine that is saved otherwise, or the operator token is missing.
     FileExistsError
         The folder exists.
     StoreUnavailable
@@ -160,6 +160,11 @@ def _engine(url: str) -> str:
 
 
 def _database_file(url: str) -> Path:
+    if _engine(url) != "duckdb":
+        raise CannotAdminister(
+            f"a backup in the form of its engine is made of DuckDB and InfluxDB only, not of {_engine(url)}: "
+            "techport store export makes a folder of Parquet files that any store imports"
+        )
     from techport_storage.duckdb.file import parse_url
 
     file, _ = parse_url(url)

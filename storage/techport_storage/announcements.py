@@ -1,7 +1,7 @@
 """What several writers of one store tell each other before they write: which streams they are about to write, and when.
 
-A store that does not say whether a row was there (influxdb/, iotdb/) would have to be asked about every row, because another
-process may have written it a moment ago. Told what the others write, a writer asks about those rows only.
+A store that does not say whether a row was there (influxdb/, iotdb/) would have to be asked about every row, because
+another process may have written it a moment ago. Told what the others write, a writer asks about those rows only.
 """
 
 from __future__ import annotations

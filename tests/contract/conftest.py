@@ -16,9 +16,10 @@ from techport_storage.store import ReadingStore, open_store
 from tests.cluster.archives import store_that_archives_at_once
 from tests.registries import registry_in
 from tests.servers.influxd import Influxd, influxd
+from tests.servers.iotdb import Tables, iotdb
 from tests.servers.mosquitto import free_port
 
-__all__ = ["influxd"]
+__all__ = ["influxd", "iotdb"]
 
 BACKENDS: dict[str, Callable[[Path], str]] = {
     "duckdb": lambda folder: f"duckdb:///{folder}/readings.duckdb",
@@ -30,7 +31,7 @@ BACKENDS: dict[str, Callable[[Path], str]] = {
 }
 SHARED = "duckdb-shared"  # through another process's server, here a thread's
 INFLUXDB = {"influxdb": {}, "influxdb-several-writers": {"writers": "several"}}
-
+IOTDB = "iotdb"
 
 ARCHIVE = "archive"
 """A store of which almost every row of the tests lies in the archive alone."""
@@ -63,7 +64,10 @@ class WrittenWhereItIsHeld(SharedStore):
         return self.holder.write(batch, replacing)
 
 
-@pytest.fixture(params=[*BACKENDS, SHARED, *INFLUXDB, pytest.param(ARCHIVE, marks=pytest.mark.cluster)])
+CLUSTERS = [pytest.param(name, marks=pytest.mark.cluster) for name in (ARCHIVE, IOTDB)]
+
+
+@pytest.fixture(params=[*BACKENDS, SHARED, *INFLUXDB, *CLUSTERS])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, which open_store may open again and again, unless it lives in memory."""
     if request.param == SHARED:
@@ -72,6 +76,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param in INFLUXDB:
         server: Influxd = request.getfixturevalue("influxd")
         return server.url(server.new_bucket(), **INFLUXDB[request.param])
+    if request.param == IOTDB:
+        tables: Tables = request.getfixturevalue("iotdb")
+        return tables.url()
     return ARCHIVE if request.param == ARCHIVE else BACKENDS[request.param](tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The API's answers do not depend on the store: DuckDB and a real InfluxDB over the same readings, for every endpoint.
+"""The API's answers do not depend on the store: DuckDB and real servers over the same readings, for every endpoint.
 
 Raw values, times and names are equal to the bit, aggregates to 1e-12 of their size.
 """
@@ -17,8 +17,9 @@ from techport_storage.model import AGGREGATES, Batch, Query
 from techport_storage.store import open_store
 from tests.dashboards.web import City
 from tests.servers.influxd import Influxd, influxd
+from tests.servers.iotdb import Tables, iotdb
 
-__all__ = ["influxd"]
+__all__ = ["influxd", "iotdb"]
 
 RANGE = "start=2025-10-21T00:00:00Z&end=2025-10-31T00:00:00Z"
 QUESTIONS = [
@@ -56,9 +57,15 @@ OTHER_STANDARDS = [
 ]
 
 
-@pytest.fixture
-async def other(city: City, influxd: Influxd) -> AsyncIterator[httpx.AsyncClient]:
-    store = open_store(influxd.url(influxd.new_bucket()))
+@pytest.fixture(params=["influxdb", pytest.param("iotdb", marks=pytest.mark.cluster)])
+async def other(city: City, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    if request.param == "iotdb":
+        tables: Tables = request.getfixturevalue("iotdb")
+        url = tables.url()
+    else:
+        server: Influxd = request.getfixturevalue("influxd")
+        url = server.url(server.new_bucket())
+    store = open_store(url)
     with city.store.read(Query()) as reader:
         for rows in reader:
             store.write(Batch.of(_readings(rows)))

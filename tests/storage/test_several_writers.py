@@ -16,9 +16,9 @@ from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.registry.database import Database
 from techport_storage.announcements import NO_PLACES, Announcement, Heard, Places
 from techport_storage.errors import StoreBusy
-from techport_storage.other_writers import OtherWriters
 from techport_storage.influxdb.store import InfluxStore
 from techport_storage.model import Batch, Query, Reading, Receipt, Stream
+from techport_storage.other_writers import OtherWriters
 from techport_storage.store import open_store
 from tests.registries import registry_in
 from tests.servers.influxd import Influxd, influxd
