@@ -80,7 +80,10 @@ Data = Annotated[
 Http = Annotated[
     str | None, typer.Option("--http", help="HOST:PORT of the pages and the API (default: 127.0.0.1:8080)")
 ]
-Mqtt = Annotated[str | None, typer.Option("--mqtt", help="HOST:PORT of the MQTT broker (default: 127.0.0.1:1883)")]
+Mqtt = Annotated[
+    str | None,
+    typer.Option("--mqtt", help="HOST:PORT of the MQTT broker (default: 127.0.0.1:1883), or nats://HOST:PORT,..."),
+]
 Broker = Annotated[str | None, typer.Option("--broker", help="auto, mosquitto, embedded or external (default: auto)")]
 Store = Annotated[str | None, typer.Option("--store", help="URL of the time-series store", callback=without_password)]
 RegistryUrl = Annotated[

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from techport.archiving import open_readings
 from techport.background import in_background
 from techport.data_dir import close_to_others
+from techport.retained_erasure import EraseAs
 from techport.settings import Address, Settings
 from techport_ingest.after.observations import PublishObservations
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser, nothing_observed
@@ -45,7 +46,7 @@ from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_ingest.sources.connect import open_source, spoken_protocol
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
-from techport_ingest.sources.relay import Relay
+from techport_ingest.sources.relay import Publisher, Relay, erase_retained
 from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
 from techport_ingest.sources.succession import SucceedingSource
@@ -64,6 +65,9 @@ from techport_pilots.quality.flagging import FlagPass
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY
 from techport_storage.store import ReadingStore
+
+if TYPE_CHECKING:
+    from techport_ingest.sources.nats.connection import NatsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +104,7 @@ class Reached(NamedTuple):
     """A broker: its messages for the pipeline, and a way to publish."""
 
     source: Source
-    relay: Relay
+    relay: Publisher
     own: bool = False  # we run it
 
 
@@ -111,6 +115,10 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
     Our own broker lets in the devices with a credential in the registry, and on the loopback everybody else. `retire`
     takes only what waits in the worker's session, and removes the session at the end.
     """
+    if settings.nats is not None:
+        with _nats(settings, parts, own, retire) as reached:
+            yield reached
+        return
     with ExitStack() as closing:
         reader: Source
         if own and _broker_kind(settings) == "embedded":
@@ -141,13 +149,77 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
 
 
 @contextmanager
-def relaying(settings: Settings) -> Iterator[Relay]:
+def relaying(settings: Settings) -> Iterator[Publisher]:
     """A way to publish to the broker at settings.mqtt, for a process that receives nothing."""
-    relay = Relay(_in_its_protocol(settings, mqtt_settings(settings)))
+    relay: Publisher
+    if settings.nats is not None:
+        relay = _nats_relay(settings)
+    else:
+        relay = Relay(_in_its_protocol(settings, mqtt_settings(settings)))
     try:
         yield relay
     finally:
         relay.close()
+
+
+@contextmanager
+def _nats(settings: Settings, parts: Stores, own: bool, retire: bool) -> Iterator[Reached]:
+    """A cluster of NATS servers, which somebody else runs. Raises BrokerError."""
+    if own and settings.broker != "external":
+        raise BrokerError(f"the broker at {settings.mqtt} is nobody's own: add --broker external")
+    if retire:
+        raise BrokerError("workers at NATS servers share one consumer: nothing waits for one of them")
+    reach = nats_settings(settings)
+    from techport_ingest.sources.nats.source import NatsSource
+
+    sessions = WorkerSessions(parts.registry.database)
+    with ExitStack() as closing:
+        # One consumer is all workers' session: its loss is noted once, by who finds it gone.
+        source = NatsSource(reach, SessionWatch(sessions, settings.worker, settings.mqtt, parts.metrics))
+        closing.callback(source.close)
+        relay = _nats_relay(settings)
+        closing.callback(relay.close)
+        yield Reached(source, relay)
+
+
+def _nats_relay(settings: Settings) -> Publisher:
+    reach = nats_settings(settings)
+    from techport_ingest.sources.nats.relay import NatsRelay
+
+    return NatsRelay(reach)
+
+
+def erase_as(settings: Settings) -> EraseAs:
+    """How `techport broker-access` erases retained messages. Raises BrokerError where it cannot."""
+    if settings.nats is not None:
+        servers = nats_settings(settings)
+        from techport_ingest.sources.nats.relay import erase_retained as erase_at_nats
+
+        return lambda user, filters, belongs: erase_at_nats(
+            msgspec.structs.replace(servers, username=user.username, password=user.password), filters, belongs
+        )
+    reach = mqtt_settings(settings)
+    return lambda user, filters, belongs: erase_retained(
+        msgspec.structs.replace(reach, username=user.username, password=user.password), filters, belongs
+    )
+
+
+def nats_settings(settings: Settings) -> NatsSettings:
+    """How this process reaches the servers of the cluster. Raises BrokerError where it cannot."""
+    try:
+        from techport_ingest.sources.nats.connection import NatsSettings
+    except ImportError as error:
+        raise BrokerError("NATS servers need the package nats-py: pip install 'techport[nats]'") from error
+    url, mqtt = settings.nats, mqtt_settings(settings)
+    assert url is not None
+    return NatsSettings(
+        servers=tuple(map(str, url.servers)),
+        username=mqtt.username,
+        password=mqtt.password,
+        tls=mqtt.tls,
+        window=settings.inflight,
+        quality_0=url.quality_0,
+    )
 
 
 def _in_its_protocol(settings: Settings, reach: MqttSettings) -> MqttSettings:
@@ -338,7 +410,7 @@ def files_of_pilots(settings: Settings) -> Files:
     return lambda pilot: [*snapshots.files_of(pilot), *photos.files_of(pilot)]
 
 
-def forgetting(relay: Relay | None, registry: Registry) -> ForgetRetained:
+def forgetting(relay: Publisher | None, registry: Registry) -> ForgetRetained:
     """Erases retained messages at the broker: from here, and through `techport broker-access` where that one may."""
     requests = RetainedRequests(registry.database)
 
@@ -373,7 +445,7 @@ def sharing(settings: Settings, parts: Stores) -> Iterator[None]:
 
 
 @contextmanager
-def erasing(settings: Settings, parts: Stores, relay: Relay) -> Iterator[None]:
+def erasing(settings: Settings, parts: Stores, relay: Publisher) -> Iterator[None]:
     """Erase what is due, in a thread until the block ends."""
     rounds = RetentionPass(
         parts.registry,

@@ -11,15 +11,14 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
 from techport_ingest.brokers.auth import PlatformUser
-from techport_ingest.sources.relay import BrokerAway, erase_retained
-from techport_ingest.sources.settings import MqttSettings
+from techport_ingest.sources.relay import BrokerAway
 from techport_pilots.errors import RegistryUnavailable
-from techport_pilots.handover.broker_messages import Request, RetainedRequests
+from techport_pilots.handover.broker_messages import Belongs, Request, RetainedRequests
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +31,18 @@ LET_IN_S = 15.0
 """How long the broker may take to read that there is a new user."""
 
 
+EraseAs = Callable[[PlatformUser, Sequence[str], Belongs], int]
+"""Erases retained messages of topic filters as a user of the broker. May raise OSError, ValueError or BrokerAway."""
+
+
 class RetainedErasure:
     """Does what is asked, in a thread until `stop`."""
 
-    def __init__(self, requests: RetainedRequests, reach: MqttSettings) -> None:
+    def __init__(self, requests: RetainedRequests, broker: str, erase_as: EraseAs) -> None:
+        """`broker` is the address, for the log."""
         self._requests = requests
-        self._reach = reach
+        self._broker = broker
+        self._erase_as = erase_as
         self._worker = secrets.token_hex(8)
         self._said = float("-inf")
         self._user: PlatformUser | None = None
@@ -61,7 +66,7 @@ class RetainedErasure:
             try:
                 self._round()
             except (RegistryUnavailable, OSError, ValueError, BrokerAway) as error:
-                log.warning("retained messages at the broker stay for now", broker=str(self._reach), problem=str(error))
+                log.warning("retained messages at the broker stay for now", broker=self._broker, problem=str(error))
                 self._stopping.wait(LET_IN_S)
             except Exception:  # the supervising loop
                 log.exception("erasing retained messages failed; it is tried again")
@@ -84,11 +89,10 @@ class RetainedErasure:
 
     def _erase(self, request: Request, user: PlatformUser) -> int:
         """Once the broker lets the user in. Raises OSError, ValueError or BrokerAway."""
-        reach = msgspec.structs.replace(self._reach, username=user.username, password=user.password)
         given_up = time.monotonic() + LET_IN_S
         while True:
             try:
-                return erase_retained(reach, request.filters, request.belongs)
+                return self._erase_as(user, request.filters, request.belongs)
             except (OSError, BrokerAway):
                 if time.monotonic() > given_up or self._stopping.wait(LOOK_S):
                     raise

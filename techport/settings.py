@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -60,6 +60,30 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class NatsUrl(msgspec.Struct, frozen=True):
+    """nats://HOST:PORT,HOST:PORT,HOST:PORT: servers of one cluster."""
+
+    servers: tuple[Address, ...]
+    quality_0: bool = True  # take messages of QoS 0, too
+
+    @classmethod
+    def parse(cls, text: str) -> NatsUrl:
+        """Raises ValueError that says what would do. The port is 4222 unless told."""
+        place, _, query = text.removeprefix("nats://").partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        quality_0 = options.pop("quality_0", "yes")
+        if not text.startswith("nats://") or options or quality_0 not in ("yes", "no") or "@" in place:
+            raise ValueError(
+                f"{text!r} is no cluster of NATS servers: write nats://HOST:PORT,HOST:PORT,HOST:PORT, and behind it "
+                "?quality_0=no to leave messages of QoS 0; user and password are mqtt_username and mqtt_password_file"
+            )
+        servers = [server if re.search(r":\d+$", server) else f"{server}:4222" for server in place.split(",")]
+        return cls(tuple(map(Address.parse, servers)), quality_0 == "yes")
+
+    def __str__(self) -> str:
+        return f"nats://{','.join(map(str, self.servers))}{'' if self.quality_0 else '?quality_0=no'}"
+
+
 class Settings(BaseSettings):
     """Settings of one techport process. Each field's description is its documentation."""
 
@@ -70,7 +94,9 @@ class Settings(BaseSettings):
     )
     http: str = Field("127.0.0.1:8080", description="HOST:PORT of the pages and the API")
     mqtt: str = Field(
-        "127.0.0.1:1883", description="HOST:PORT of the MQTT broker: where `up` starts one, `ingest` finds one"
+        "127.0.0.1:1883",
+        description="HOST:PORT of the MQTT broker: where `up` starts one, `ingest` finds one; or "
+        "nats://HOST:PORT,HOST:PORT,HOST:PORT, a cluster of NATS servers, see docs/nats.md",
     )
     broker: Literal["auto", "mosquitto", "embedded", "external"] = Field(
         "auto",
@@ -287,10 +313,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
-    @field_validator("http", "mqtt")
+    @field_validator("http")
     @classmethod
     def _address(cls, text: str) -> str:
         return str(Address.parse(text))
+
+    @field_validator("mqtt")
+    @classmethod
+    def _broker_address(cls, text: str) -> str:
+        return str(NatsUrl.parse(text)) if text.startswith("nats:") else str(Address.parse(text))
 
     @field_validator("store_address")
     @classmethod
@@ -365,14 +396,22 @@ class Settings(BaseSettings):
         )
 
     @property
+    def nats(self) -> NatsUrl | None:
+        """The cluster of NATS servers, where that is the broker."""
+        return NatsUrl.parse(self.mqtt) if self.mqtt.startswith("nats:") else None
+
+    @property
     def mqtt_address(self) -> Address:
-        return Address.parse(self.mqtt)
+        """Where clients speak MQTT: at NATS servers, where devices do."""
+        return Address.parse(self.mqtt) if self.nats is None else self.broker_of_devices[0]
 
     @property
     def broker_of_devices(self) -> tuple[Address, bool]:
         """Where devices reach the broker, and whether with TLS."""
+        tls = bool(self.broker_cert or self.mqtt_ca)
         if not self.device_broker:
-            return self.mqtt_address, bool(self.broker_cert or self.mqtt_ca)
+            nats = self.nats
+            return self.mqtt_address if nats is None else Address(nats.servers[0].host, 8883 if tls else 1883), tls
         parts = urlsplit(self.device_broker)
         tls = parts.scheme == "mqtts"
         return Address(parts.hostname or "", parts.port or (8883 if tls else 1883)), tls

@@ -25,7 +25,7 @@ from techport_dashboards.web.server import Certificate, WebServer
 from techport_ingest.decoding.lint import explain
 from techport_ingest.decoding.proposing import propose
 from techport_ingest.pipeline import Pipeline
-from techport_ingest.sources.relay import Relay
+from techport_ingest.sources.relay import Publisher
 from techport_pilots.access.operator_token import OperatorToken
 from techport_simulators.demo import example_pilots
 from techport_storage.microseconds import DAY, HOUR
@@ -35,7 +35,7 @@ def web(
     settings: Settings,
     parts: Stores,
     health: HealthCheck = no_health,
-    relay: Relay | None = None,
+    relay: Publisher | None = None,
     *,
     own_broker: bool = False,
 ) -> WebServer:
@@ -133,7 +133,7 @@ def _provider(settings: Settings) -> ProviderSettings | None:
     )
 
 
-def _post(relay: Relay) -> Post:
+def _post(relay: Publisher) -> Post:
     """The relay as the web app knows it."""
 
     def post(topic: str, payload: bytes) -> Future[None]:

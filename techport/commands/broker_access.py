@@ -1,4 +1,4 @@
-"""techport broker-access: a mosquitto that somebody else runs lets in the devices of the registry, and nobody else."""
+"""techport broker-access: a broker that somebody else runs lets in the devices of the registry, and nobody else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @options.needs("admin", logs=None)
 def broker_access(
-    folder: Annotated[Path, typer.Argument(help="folder in which the broker finds the files `passwords` and `access`")],
+    folder: Annotated[Path, typer.Argument(help="folder in which the broker finds its users")],
     user: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,10 +38,11 @@ def broker_access(
     mqtt: options.Mqtt = None,
     registry: options.RegistryUrl = None,
 ) -> None:
-    """Write mosquitto's password and access files from the registry, and again after each change, until Ctrl-C.
+    """Write who may use the broker from the registry, and again after each change, until Ctrl-C.
 
-    The files are readable by this process's user alone, so run it as the broker's. Have mosquitto read them again
-    (SIGHUP) when they change: deploy/mosquitto/run does.
+    Mosquitto's files `passwords` and `access`; or, where --mqtt names NATS servers, `users.conf`, a part of their
+    configuration. They are readable by this process's user alone, so run it as the broker's. Have the broker read them
+    again (SIGHUP) when they change: deploy/mosquitto/run and deploy/nats/run do.
     """
     settings = begin(registry=registry, mqtt=mqtt)
     files = dict(map(_named_file, user or []))
@@ -55,7 +56,7 @@ def broker_access(
     wait = platform.wait_for_signal()
     parts = Registry.open(settings.registry_url, settings.registry_seconds)
     try:
-        eraser = RetainedErasure(RetainedRequests(parts.database), platform.mqtt_settings(settings))
+        eraser = RetainedErasure(RetainedRequests(parts.database), settings.mqtt, platform.erase_as(settings))
         observed = ObservationTopics(parts).of_device if settings.mqtt_observations == "on" else nothing_observed
         access = AccessFiles(
             folder,
@@ -63,6 +64,7 @@ def broker_access(
             anonymous=False,
             users=lambda: [*_users(files), *eraser.users()],
             observed=observed,
+            broker="mosquitto" if settings.nats is None else "nats",
         )
         access.write()
         log.info("the broker's users are written", folder=str(folder), of_the_platform=sorted(files))

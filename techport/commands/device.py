@@ -15,7 +15,7 @@ from techport.commands.decode import known_format
 from techport.commands.pilots import open_registry
 from techport.data_dir import owner
 from techport.errors import CannotRun
-from techport.settings import Address, load_settings
+from techport.settings import load_settings
 from techport.terminal import print_text
 from techport_pilots.formats import DEFAULT
 from techport_pilots.i18n.message import visible
@@ -55,7 +55,7 @@ def add(
     running = owner(settings.data)
     address, tls = settings.broker_of_devices
     if settings.device_broker is None and mqtt is None and running and running.mqtt:
-        address = Address.parse(running.mqtt)
+        address, _ = settings.model_copy(update={"mqtt": running.mqtt}).broker_of_devices
     console = Console(highlight=False)
     new_device = NewDevice(
         id=device,

@@ -135,7 +135,12 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
         )
     if orphans:
         return
-    address = Address.parse(running.mqtt) if running and running.mqtt else settings.mqtt_address
+    if running and running.mqtt:
+        settings = settings.model_copy(update={"mqtt": running.mqtt})
+    if settings.nats is not None:
+        yield from _nats(settings)
+        return
+    address = settings.mqtt_address
     if not _listens(address):
         kind = (
             f"mosquitto ({find_mosquitto()})" if find_mosquitto() else "the embedded broker, mosquitto is not installed"
@@ -159,6 +164,29 @@ def _broker(settings: Settings, running: Running | None) -> Iterator[Check]:
             f"the broker holds {state.held} messages, and {state.away} session(s) have no client",
             "start the worker that is away under its own name, or take what it left: techport ingest drain NAME",
         )
+
+
+def _nats(settings: Settings) -> Iterator[Check]:
+    """Each server, and the consumer that workers pull from."""
+    from techport import platform
+
+    assert settings.nats is not None
+    reach = platform.nats_settings(settings)
+    from techport_ingest.sources.nats.probe import probe_nats
+
+    away = [str(server) for server in settings.nats.servers if not _listens(server)]
+    for server in away:
+        yield Check("broker", "warning", f"no NATS server listens at {server}", "start it: the others carry on without")
+    if len(away) == len(settings.nats.servers):
+        yield Check("broker", "failed", f"none of the servers of {settings.mqtt} listens", "check `mqtt`")
+        return
+    state = probe_nats(reach)
+    if state.problem:
+        remedy = "check mqtt_username, mqtt_password_file and mqtt_ca, and the servers' log; see docs/nats.md"
+        yield Check("broker", "failed", f"{settings.mqtt}: {state.problem}", remedy)
+        return
+    shown = f"{settings.mqtt} keeps {state.copies} copies of each message; {state.waiting} messages wait for a worker"
+    yield Check("broker", "ok", shown)
 
 
 def _stores(settings: Settings) -> Iterator[Check]:

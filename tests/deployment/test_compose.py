@@ -19,7 +19,7 @@ import yaml
 from techport.cli import app
 from techport.settings import Settings
 from tests.conftest import ROOT, unavailable
-from tests.servers.compose import find_compose
+from tests.servers.go_programs import find_program
 from tests.servers.influxd import find_influxd
 from tests.servers.postgres import find as find_postgres
 
@@ -122,7 +122,7 @@ def test_pinning_images_writes_the_digests_of_the_engine(tmp_path: Path) -> None
 @pytest.mark.parametrize("profiles", [[], ["demo"], ["grafana"], ["demo", "grafana"]])
 def test_docker_compose_itself_accepts_the_file(profiles: list[str], tmp_path: Path) -> None:
     flags = [word for profile in profiles for word in ("--profile", profile)]
-    command = [find_compose(), "--file", str(ROOT / "docker-compose.yml"), *flags, "config", "--quiet"]
+    command = [find_program("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *flags, "config", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr
     assert not result.stderr, "no warnings either"
@@ -133,7 +133,7 @@ def test_docker_compose_refuses_a_mistake(tmp_path: Path) -> None:
     """So that the test above can fail."""
     broken = tmp_path / "docker-compose.yml"
     broken.write_text((ROOT / "docker-compose.yml").read_text().replace("cap_drop:", "cap_dorp:", 1))
-    command = [find_compose(), "--file", str(broken), "config", "--quiet"]
+    command = [find_program("docker-compose"), "--file", str(broken), "config", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode != 0
     assert "cap_dorp" in result.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,89 +15,33 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from techport_ingest.message import Message
-from techport_ingest.source import Source
 from techport_ingest.sources.backlog import MARK_AFTER
 from techport_ingest.sources.connect import open_source, spoken_protocol
 from techport_ingest.sources.session import LASTING, SEND_ALWAYS, SEND_IF_NEW, Backoff, Subscriptions
 from techport_ingest.sources.settings import MqttSettings
-from tests.ingest.running import eventually, hang_up, mqtt_source, publisher, reading
+from tests.ingest.running import eventually, mqtt_source, reading
+from tests.ingest.source_contract import (
+    TOPIC,
+    Connect,
+    receive,
+    test_the_window_bounds_what_is_held,
+    test_two_devices_with_quality_of_service_0,
+    test_what_was_not_settled_comes_again,
+    test_workers_that_share_divide_the_topics_among_them,
+)
 
-TOPIC = "pilots/air/lamp-1/readings"
-
-
-Connect = Callable[..., Source]
+__all__ = [
+    "test_the_window_bounds_what_is_held",
+    "test_two_devices_with_quality_of_service_0",
+    "test_what_was_not_settled_comes_again",
+    "test_workers_that_share_divide_the_topics_among_them",
+]
 
 
 @pytest.fixture(params=["5", "3.1.1"])
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Opens a subscribed source of each protocol."""
     return partial(mqtt_source, protocol=request.param)
-
-
-def receive(source: Source, count: int) -> list[Message]:
-    messages: list[Message] = []
-
-    def enough() -> bool:
-        messages.extend(source.receive(0.1))
-        return len(messages) >= count
-
-    eventually(enough, f"{count} messages have arrived")
-    return messages
-
-
-def test_what_was_not_settled_comes_again(port: int, device: Client, connect: Connect) -> None:
-    first = connect(port)
-    for number in range(10):
-        device.publish(TOPIC, reading(number), qos=1)
-    messages = receive(first, 10)
-    first.ack(messages[:4])
-    first.close()
-    second = connect(port)
-    again = receive(second, 6)
-    assert [message.payload for message in again] == [reading(number) for number in range(4, 10)]
-    assert all(message.redelivered for message in again)
-    second.ack(again)
-    second.close()
-    third = connect(port)
-    assert third.receive(0.5) == []
-    third.close()
-
-
-def test_the_window_bounds_what_is_held(port: int, device: Client) -> None:
-    """Also where the broker sends more than it was told, as mosquitto 2.0.11 does."""
-    source = mqtt_source(port, window=20)
-    for number in range(500):
-        device.publish(TOPIC, reading(number), qos=1)
-    held = receive(source, 20)
-    assert source.receive(0.5) == []  # nothing more before some are settled
-    seen: list[bytes] = []
-    while len(seen) < 500:
-        assert len(held) <= 20
-        seen += [message.payload for message in held]
-        source.ack(held)
-        held = source.receive(5)
-    assert seen == [reading(number) for number in range(500)]
-    source.close()
-
-
-def test_workers_that_share_divide_the_topics_among_them(port: int, device: Client) -> None:
-    workers = [mqtt_source(port, f"ingest-{number}", share="ingest") for number in (1, 2)]
-    for number in range(100):
-        device.publish(TOPIC, reading(number), qos=1)
-    shares: list[list[Message]] = [[], []]
-
-    def complete() -> bool:
-        for share, worker in zip(shares, workers, strict=True):
-            messages = worker.receive(0.1)
-            worker.ack(messages)
-            share.extend(messages)
-        return sum(map(len, shares)) == 100
-
-    eventually(complete, "all have arrived")
-    assert all(len(share) >= 20 for share in shares)
-    assert {message.payload for share in shares for message in share} == {reading(number) for number in range(100)}
-    for worker in workers:
-        worker.close()
 
 
 def test_retained_messages_come_once_and_are_marked(port: int, device: Client) -> None:
@@ -211,16 +154,6 @@ def test_it_waits_for_a_broker_that_is_not_there_yet(protocol: Literal["5", "3.1
     source = open_source(MqttSettings(client_id="early", port=port, longest_wait=0.3, protocol=protocol))
     assert source.receive(0.5) == []
     assert not source.connected
-    source.close()
-
-
-def test_two_devices_with_quality_of_service_0(port: int, connect: Connect) -> None:
-    source = connect(port)
-    device = publisher(port)
-    device.publish(TOPIC, b"1", qos=0)
-    messages = receive(source, 1)
-    source.ack(messages)  # nothing to acknowledge, and no harm
-    hang_up(device)
     source.close()
 
 

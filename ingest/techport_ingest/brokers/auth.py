@@ -13,12 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
 
-from techport_pilots.access.credentials import Credential, hashed, verify
+from techport_ingest.brokers.nats_users import nats_users
+from techport_pilots.access.credentials import Credential, bcrypt_hash, hashed, verify
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.formats import formats
 from techport_pilots.topics import topic_matches
@@ -186,18 +187,27 @@ class Authenticator:
 
 
 class AccessFiles:
-    """mosquitto's `password_file` and `acl_file`, kept up to date until `stop`."""
+    """What a broker reads of who may do what, kept up to date until `stop`: mosquitto's `password_file` and `acl_file`,
+    or the users of NATS servers (nats_users.py).
+    """
 
     def __init__(
-        self, folder: Path, credentials: Known, anonymous: bool, users: Users, observed: Observed = nothing_observed
+        self,
+        folder: Path,
+        credentials: Known,
+        anonymous: bool,
+        users: Users,
+        observed: Observed = nothing_observed,
+        broker: Literal["mosquitto", "nats"] = "mosquitto",
     ) -> None:
         self._folder = folder
+        self._broker = broker
         self._known = credentials
         self._anonymous = anonymous
         self._users = users
         self._observed = observed
         self._hashes: dict[PlatformUser, str] = {}  # with a random salt each: made once, or the files always differ
-        self._written: tuple[str, str] | None = None
+        self._written: dict[str, str] | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -209,12 +219,11 @@ class AccessFiles:
     def write(self) -> bool:
         """Write both files if they would say something else; whether they were written."""
         credentials, users = list(self._known()), list(self._users())
-        texts = (self._access(credentials, users), self._passwords(credentials, users))
+        texts = self._texts(credentials, users)
         if texts == self._written:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Rights first: of a device that is let in without them, mosquitto acknowledges what it drops.
-        for name, text in zip(("access", "passwords"), texts, strict=True):
+        for name, text in texts.items():
             _replace(self._folder / name, text)
         self._written = texts
         return True
@@ -236,6 +245,16 @@ class AccessFiles:
                     reload()
             except (RegistryUnavailable, OSError) as error:
                 log.warning("the broker's access files are as they were", problem=str(error))
+
+    def _texts(self, credentials: Sequence[Credential], users: Sequence[PlatformUser]) -> dict[str, str]:
+        """The files, in the order in which to write them."""
+        if self._broker == "nats":
+            self._hashes = {user: self._hashes.get(user) or bcrypt_hash(user.password) for user in users}
+            hashes = {user.username: hash_ for user, hash_ in self._hashes.items()}
+            access = {credential: device_access(credential, self._observed) for credential in credentials}
+            return {"users.conf": nats_users(hashes, access)}
+        # Rights first: of a device that is let in without them, mosquitto acknowledges what it drops.
+        return {"access": self._access(credentials, users), "passwords": self._passwords(credentials, users)}
 
     def _passwords(self, credentials: Sequence[Credential], users: Sequence[PlatformUser]) -> str:
         self._hashes = {user: self._hashes.get(user) or hashed(user.password) for user in users}

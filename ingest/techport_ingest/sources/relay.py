@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -24,15 +24,36 @@ from techport_ingest.sources.settings import MqttSettings
 
 log = structlog.get_logger(__name__)
 
-_UNDER_WAY = 1_000  # messages that wait for their PUBACK; the next one is refused
+MOST_UNDER_WAY = 1_000  # messages that wait for their PUBACK; the next one is refused
 
 
 class BrokerAway(Exception):
     """The broker has not taken the message. It may have all the same, if the connection ended before it said so."""
 
 
+class Publisher(Protocol):
+    """What the platform publishes with, whichever broker it has."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def send(self, topic: str, payload: bytes) -> Future[None]:
+        """Publish at QoS 1. The result is there when the broker has the message, a BrokerAway when it has not."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 1 what may get lost."""
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0, to whoever listens."""
+
+    def forget_retained(self, filters: Sequence[str], belongs: Callable[[str, bytes], bool]) -> int:
+        """Erase retained messages at the broker: those of the topic filters that `belongs` says; how many."""
+
+    def close(self) -> None: ...
+
+
 class Relay:
-    """Connects in the background at once and for ever. Safe to use from several threads."""
+    """A Publisher for brokers of MQTT. Connects in the background at once and for ever. Safe for several threads."""
 
     def __init__(self, settings: MqttSettings) -> None:
         self._settings = settings
@@ -49,8 +70,8 @@ class Relay:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
-        self._client.max_inflight_messages_set(_UNDER_WAY)
-        self._client.max_queued_messages_set(_UNDER_WAY)
+        self._client.max_inflight_messages_set(MOST_UNDER_WAY)
+        self._client.max_queued_messages_set(MOST_UNDER_WAY)
         self._client.reconnect_delay_set(1, 30)
         settings.identify(self._client)
         self._client.connect_async(*settings.address, settings.keepalive)
@@ -64,7 +85,7 @@ class Relay:
         """Publish at QoS 1. The result is there with the broker's PUBACK, a BrokerAway when there will be none."""
         answer: Future[None] = Future()
         with self._lock:
-            if not self._connected or len(self._waiting) >= _UNDER_WAY:
+            if not self._connected or len(self._waiting) >= MOST_UNDER_WAY:
                 answer.set_exception(BrokerAway("the broker takes no messages from here now"))
                 return answer
             sent = self._client.publish(topic, payload, qos=1)

@@ -86,14 +86,19 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def tls_context(self) -> ssl.SSLContext | None:
         """What to connect with; None for a connection without TLS. Raises OSError for files that cannot be used."""
-        if self.tls is None:
-            return None
-        if self.tls.server is not None:
-            return pinned(self.tls.server)  # whatever its name: we connect to the address that we listen on
-        context = ssl.create_default_context(cafile=self.tls.ca)
-        if self.tls.certificate is not None:
-            context.load_cert_chain(self.tls.certificate, self.tls.key)
-        return context
+        return tls_context(self.tls)
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """What to connect with; None for a connection without TLS. Raises OSError for files that cannot be used."""
+    if tls is None:
+        return None
+    if tls.server is not None:
+        return pinned(tls.server)  # whatever its name: we connect to the address that we listen on
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context
 
 
 def _unix_connection(path: str, timeout: float) -> socket.socket:

@@ -4,7 +4,9 @@ A device whose password is rotated has two credentials until the old one ends. m
 password for each user name, so the new one comes with a user name of its own (`air/lamp-1~2`).
 
 Hashes are written as mosquitto writes them in its password file: `$7$<rounds>$<salt>$<PBKDF2-HMAC-SHA512>`
-(mosquitto_passwd(1)). Passwords are 128 random bits, which nobody guesses however fast the hash is.
+(mosquitto_passwd(1)); and, for NATS servers, which know no other, as bcrypt does. Passwords are 128 random bits, which
+nobody guesses however fast the hash is: bcrypt's least cost will do, and a server that restarts lets a thousand devices
+in within a second.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import secrets
 from collections.abc import Iterable
 from urllib.parse import quote
 
+import bcrypt
 import msgspec
 
 from techport_pilots.registry.database import Database, Transaction, conditions
@@ -26,8 +29,9 @@ from techport_storage.clock import now
 from techport_storage.model import Micros
 
 _ROUNDS = 101
+_BCRYPT_COST = 4  # the least that there is; a millisecond
 
-_SELECT = "SELECT username, pilot, device, password, who, at, until FROM credentials"
+_SELECT = "SELECT username, pilot, device, password, bcrypt, who, at, until FROM credentials"
 _IN_FORCE = f"coalesce(until, {2**63 - 1}) > :now"
 _DELETE = "DELETE FROM credentials WHERE pilot = :pilot AND device = :device"
 _DELETE_ENDED = "DELETE FROM credentials WHERE until <= :now"
@@ -36,8 +40,8 @@ _END = (
     "UPDATE credentials SET until = :end WHERE pilot = :pilot AND device = :device AND (until IS NULL OR until > :end)"
 )
 _ADD = (
-    "INSERT INTO credentials (username, pilot, device, password, who, at)"
-    " VALUES (:username, :pilot, :device, :password, :who, :at)"
+    "INSERT INTO credentials (username, pilot, device, password, bcrypt, who, at)"
+    " VALUES (:username, :pilot, :device, :password, :bcrypt, :who, :at)"
 )
 
 
@@ -48,6 +52,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     pilot: str
     device: str
     password: str  # hash
+    bcrypt: str | None = None  # another hash; of credentials that were issued before NATS was known there is none
     who: str  # issued it
     at: Micros
     until: Micros | None = None  # when it ends, because another one has taken its place
@@ -127,8 +132,9 @@ class Credentials:
 
 def _add(transaction: Transaction, pilot: str, device: str, who: str) -> Issued:
     username, password = _free_username(transaction, pilot, device), secrets.token_hex(16)
-    row = {"username": username, "pilot": pilot, "device": device, "password": hashed(password)}
-    transaction.execute(_ADD, {**row, "who": who, "at": now()})
+    row = {"username": username, "pilot": pilot, "device": device}
+    hashes = {"password": hashed(password), "bcrypt": bcrypt_hash(password)}
+    transaction.execute(_ADD, {**row, **hashes, "who": who, "at": now()})
     return Issued(username, password, f"pilots/{pilot}/{device}/readings")
 
 
@@ -150,6 +156,11 @@ def hashed(password: str, salt: bytes | None = None) -> str:
     salt = secrets.token_bytes(12) if salt is None else salt
     key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ROUNDS)
     return f"$7${_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}"
+
+
+def bcrypt_hash(password: str) -> str:
+    """The hash of a password that nobody guesses, as NATS servers take it."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(_BCRYPT_COST)).decode()
 
 
 def verify(password: str, hash_: str) -> bool:

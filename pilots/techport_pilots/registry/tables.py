@@ -376,6 +376,7 @@ credentials = Table(
     Column("pilot", String, nullable=False),
     Column("device", String, nullable=False),
     Column("password", String, nullable=False),  # salted hash, as mosquitto writes them
+    Column("bcrypt", String),  # the same for NATS servers; earlier credentials have none
     Column("who", String, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("until", BigInteger),  # when it ends, because another one has taken its place
