@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from techport_pilots.evaluation import Evaluation, Interval, PhaseValue, Reason, Recalculated, Verdict
+from techport_pilots.evaluation.checks import check
 from techport_pilots.evaluation.messages import message
 from techport_pilots.i18n import Language
 from techport_pilots.model import Comparison, Kpi, Measure, Text
@@ -123,6 +124,20 @@ def test_one_sentence_in_one_order() -> None:
     assert [limit[:16] for limit in found.limits] == ["No control group"]
     assert found.raw == "Raw values, not adjusted: 31.2 µg/m³ before, 24.9 µg/m³ during the intervention."
     assert found.whole == " ".join([*found.sentence, *found.limits])
+
+
+def test_checks_that_agree_are_named_and_those_that_do_not_limit_the_verdict() -> None:
+    agrees = check("weather", "agrees", message("check.weather.agrees", share=0.1, covariate="wind_speed"))
+    doubt = check("control", "warns", message("check.control.unrelated"))
+    against = check("trend", "disagrees", message("check.trend.disagrees", effect=-1.0), message("settle.longer"))
+    found = text(checks=[agrees, doubt, against], reasons=WHY)
+    assert [(made.agrees, made.outcome) for made in found.checks] == [
+        (True, "agrees"),
+        (False, "note"),
+        (False, "disagrees"),
+    ]
+    assert found.agreeing == [agrees.text.en]
+    assert found.limits[1:] == [doubt.text.en, against.text.en, against.would_settle.en]
 
 
 def test_what_was_expected_is_the_measured_value_without_the_effect() -> None:

@@ -37,7 +37,7 @@ MADE = (
     *("evaluation.no-interval.", "evaluation.side.", "evaluation.subject.", "evaluation.method.event-study."),
     "evaluation.power.too-few.",
     *("lifecycle.state.", "lifecycle.only-next.", "lifecycle.needs."),
-    *("kpi.expected.", "kpi.measured.", "kpi.condition.", "kpi.raw.", "kpi.verdict."),
+    *("kpi.expected.", "kpi.measured.", "kpi.condition.", "kpi.raw.", "kpi.verdict.", "kpi.check."),
     *("device-kind.", "limit.", "dcat.theme."),
     *(f"alert.{rule}" for rule in RULES),
     "alert.weekly.",  # said by the part that looks

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
@@ -289,6 +290,14 @@ def test_what_was_expected_stands_beside_what_was_measured(report: Report) -> No
     assert "expected-band" in drawn
     assert "difference: measured minus expected" in drawn
     assert "control-line" not in drawn.split("</style>")[1], "no control group, no line of one"
+
+
+def test_how_an_evaluation_checked_itself_stands_beside_its_method(report: Report) -> None:
+    said = page(report, "en")
+    assert "How the evaluation checked itself:" in said
+    checks = report.results[0].evaluation.checks
+    assert any(check.outcome == "agrees" for check in checks)
+    assert all(escape(check.text.en) in said for check in checks)
 
 
 def test_the_control_group_is_named_and_drawn(tmp_path: Path) -> None:

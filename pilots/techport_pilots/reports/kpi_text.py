@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from techport_pilots.evaluation import Evaluation, Interval, Reason
+from techport_pilots.evaluation import Check, Evaluation, Interval, Reason
 from techport_pilots.evaluation.messages import adjusted_for
 from techport_pilots.i18n import Language, Message
 from techport_pilots.model import Kpi, PilotDefinition
 from techport_pilots.quantities import Vocabulary, vocabulary_of
 
 NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckText:
+    """One way in which the evaluation checked itself, in a reader's language."""
+
+    agrees: bool
+    outcome: str  # in a word
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class KpiText:
         What a reader has to know before the verdict: that it came out otherwise here.
     reasons : list of str
         What the verdict rests on.
+    checks : list of CheckText
+        How the evaluation checked itself, those that agree with it too.
     scale : float
         100 for shares, which are shown in per cent, else 1.
     """
@@ -80,12 +91,18 @@ class KpiText:
     raw: str
     warnings: list[str]
     reasons: list[str]
+    checks: list[CheckText]
     scale: float
 
     @property
     def whole(self) -> str:
         """The sentence with what it cannot show: what every place says of the KPI."""
         return " ".join([*self.warnings, *self.sentence, *self.limits])
+
+    @property
+    def agreeing(self) -> list[str]:
+        """The checks that agree with the evaluation; what the others say is among the limits."""
+        return [check.text for check in self.checks if check.agrees]
 
     @property
     def effect(self) -> str:
@@ -167,6 +184,7 @@ def describe_kpi(pilot: PilotDefinition, kpi: Kpi, evaluation: Evaluation, langu
         raw=language.message(_raw(evaluation, values)) if measured is not None and measured.value is not None else "",
         warnings=[language.message(message) for message in _warnings(evaluation, shown, language)],
         reasons=[reason.text(language) for reason in evaluation.reasons],
+        checks=[_check(check, language) for check in evaluation.checks],
         scale=scale,
     )
 
@@ -242,6 +260,11 @@ def _limits(evaluation: Evaluation, language: Language) -> list[str]:
     reasons = [*evaluation.reasons[1:], *(check.text for check in doubts)]
     reasons += [check.would_settle for check in doubts if check.would_settle is not None]
     return list(dict.fromkeys(reason.text(language) for reason in reasons))
+
+
+def _check(check: Check, language: Language) -> CheckText:
+    outcome = language.message(Message(f"kpi.check.{check.outcome.replace(' ', '-')}"))
+    return CheckText(check.outcome == "agrees", outcome, check.text.text(language))
 
 
 def _raw(evaluation: Evaluation, values: dict[str, str]) -> Message:
