@@ -177,6 +177,8 @@ def test_a_team_creates_runs_and_closes_its_pilot_without_a_terminal(place: Plac
     colleague.locator(".tabs summary", has_text="Mer").click()
     colleague.locator(".tabs a", has_text="Rediger").click()
     expect(colleague.locator("#question")).to_contain_text("Planen ble registrert")
+    expect(colleague.locator("#kpis")).to_be_hidden()
+    colleague.locator("summary", has_text="2 KPI-er").click()
     colleague.get_by_role("button", name="Anslå hvilken effekt som kan påvises").click()
     expect(colleague.locator(".estimate").first).to_contain_text("ville 4 av 5 slike piloter påvise en forskjell på")
     colleague.locator("#kpis-0-target").fill("-12,5")
@@ -228,6 +230,30 @@ def write_hours(city: City) -> None:
             for time, value in zip(times, 20 + chance.normal(0, 4, len(times)), strict=True)
         )
     )
+
+
+def test_a_folded_part_unfolds_for_a_link_and_corners_are_tapped(place: Place) -> None:
+    place.city.import_text(example_pilots()[0])
+    page = place.open_as_operator(**PHONE)
+    page.goto(f"{place.address}/pilots/school-air/edit?lang=en")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height < 2_500, "folded, it is no long way to the button that saves"
+    page.goto(f"{place.address}/pilots/school-air/edit?lang=en#sign")
+    expect(page.locator("#sign-text-en")).to_be_visible()
+    expect(page.locator("#kpis")).to_be_hidden()
+    page.locator("#area").fill("63.43, 10.39")
+    page.locator("[data-corners]").click()
+    drawing = page.locator(".place-frame svg.city")
+    expect(drawing).to_be_visible()
+    for x, y in ((60, 60), (120, 60), (120, 120)):
+        drawing.click(position={"x": x, "y": y})
+    corners = page.locator("#area").input_value().split("\n")
+    assert len(corners) == 4
+    assert all(re.fullmatch(r"63\.[0-9]+, 10\.[0-9]+", corner) for corner in corners)
+    assert len((page.locator(".corners").get_attribute("points") or "").split()) == 8
+    page.get_by_role("button", name="Save", exact=True).last.click()
+    expect(page.locator(".done")).to_contain_text("Saved as version 2")
+    assert len(place.city.registry.pilot("school-air").area) == 4
 
 
 @pytest.mark.parametrize("where", ["new pilot", "device"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import AsyncIterator, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -600,6 +601,8 @@ async def test_parts_are_folded_with_a_line_each_and_unfold_where_something_is(
     answer = await send(client, path, pairs, do="save", **{"alerts[0].above": "much", "area": "here"})
     lines = Parts(answer.text).lines
     assert (lines["alerts"], lines["place"], lines["kpis"]) == ("2 things to fix", "1 thing to fix", "2 KPIs")
+    ids = re.findall(r' id="([^"]+)"', page.text)
+    assert {name for name in ids if ids.count(name) > 1} == set()
     new = Parts((await client.get("/new-pilot")).text).opened
     assert [part for part, opened in new.items() if opened] == ["question", "phases", "kpis", "devices"]
 

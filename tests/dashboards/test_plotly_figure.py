@@ -219,7 +219,7 @@ def test_classes_lie_behind_the_lines_from_zero() -> None:
     assert [label["text"] for label in layout["annotations"]] == ["good", "fair"]
 
 
-@pytest.mark.parametrize("limit", [0.5, 1.0, 1.6, 2.4, 3.4, 4.6])
+@pytest.mark.parametrize("limit", [0.5, 1.0, 1.6, 2.4, 3.4, 4.6, 5.1])
 @pytest.mark.parametrize("standalone", [False, True])
 def test_names_of_classes_give_way_to_the_words_of_the_limit(limit: float, standalone: bool) -> None:
     drawn = chart(classes=[("good", 2), ("fair", 5), ("poor", None)], limit=ChartLimit(limit, "limit", ""))
@@ -228,11 +228,14 @@ def test_names_of_classes_give_way_to_the_words_of_the_limit(limit: float, stand
     plot_height = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
     line_height = LABEL_HEIGHT / plot_height * (top - bottom)
     places = {label["text"]: label["y"] for label in layout["annotations"]}
+    [anchor] = [label["yanchor"] for label in layout["annotations"] if label["text"] == "limit"]
+    words_from = limit if anchor == "bottom" else limit - line_height
+    assert words_from + line_height <= top + 1e-9, "not where the words of marks are"
     assert {"good", "fair"} <= set(places)
     for name in ("good", "fair"):
         assert (
-            places[name] + line_height / 2 <= limit + 1e-9
-            or places[name] - line_height / 2 >= limit + line_height - 1e-9
+            places[name] + line_height / 2 <= words_from + 1e-9
+            or places[name] - line_height / 2 >= words_from + line_height - 1e-9
         )
 
 

@@ -103,12 +103,13 @@ def means(
         return language.gettext("no readings at the same times")
     a, b = (language.number(mean, info.decimals) for mean in both)
     first, second = (title(line.view.stream) for line in pair)
+    b = f"{b} {info.unit_label}".rstrip()  # a count has no unit
     difference = language.signed(both[0] - both[1], info.decimals)
     if earlier is not None:
-        text = N_("{first}: mean {a}, in the earlier period {b} {unit}: {difference}")
-        return language.gettext(text, first=first, a=a, b=b, unit=info.unit_label, difference=difference)
-    text = N_("mean: {first} {a}, {second} {b} {unit}: {difference}")
-    return language.gettext(text, first=first, second=second, a=a, b=b, unit=info.unit_label, difference=difference)
+        text = N_("{first}: mean {a}, in the earlier period {b}: {difference}")
+        return language.gettext(text, first=first, a=a, b=b, difference=difference)
+    text = N_("mean: {first} {a}, {second} {b}: {difference}")
+    return language.gettext(text, first=first, second=second, a=a, b=b, difference=difference)
 
 
 def compared(first: Line, second: Line, presentation: Presentation) -> tuple[float, float] | None:

@@ -399,6 +399,9 @@ def _classes(
     }
     line_height = LABEL_HEIGHT / plot_height * (top - bottom)
     limit = chart.limit if chart.limit is not None and bottom <= chart.limit.value <= top else None
+    # Above the stroke, unless that is where the words of marks are.
+    above = limit is None or limit.value + line_height <= top
+    words_from = None if limit is None else limit.value if above else limit.value - line_height
     begin = bottom
     for (name, upper), colour in zip(chart.classes, palette.air, strict=False):
         end = reach if upper is None else min(float(upper), reach)
@@ -408,7 +411,7 @@ def _classes(
         shapes.append(across | fill | {"type": "rect", "y0": begin, "y1": end})
         if upper is not None and upper < reach:
             shapes.append(across | {"type": "line", "y0": upper, "y1": upper, "line": {"color": colour, "width": 1}})
-        place = _class_label(begin, min(end, top), line_height, None if limit is None else limit.value)
+        place = _class_label(begin, min(end, top), line_height, words_from)
         if place is not None:
             beside = {"x": 0, "xanchor": "left", "xshift": 3, "yanchor": "middle"}  # the newest points are right
             labels.append(words | beside | {"y": place, "text": _plain(name)})
@@ -417,18 +420,18 @@ def _classes(
         level = limit.value
         stroke = {"color": palette.limit, "width": 1.5, "dash": "dash"}
         shapes.append(across | {"type": "line", "layer": "above", "y0": level, "y1": level, "line": stroke})
-        beside = {"x": 0.4, "xanchor": "center", "yanchor": "bottom"}
+        beside = {"x": 0.4, "xanchor": "center", "yanchor": "bottom" if above else "top"}
         labels.append(words | beside | {"y": level, "text": _plain(limit.text)})
     return shapes, labels
 
 
-def _class_label(low: float, high: float, line_height: float, limit: float | None) -> float | None:
-    """The middle of a class's name between `low` and `high`, above or below a limit whose words stand on its stroke;
-    None where it has no room."""
+def _class_label(low: float, high: float, line_height: float, words_from: float | None) -> float | None:
+    """The middle of a class's name between `low` and `high`, above or below the words of the limit, which begin at
+    `words_from`; None where it has no room."""
     half = line_height / 2
     places = [(low + high) / 2]
-    if limit is not None and limit - half < places[0] < limit + line_height + half:
-        places = [limit + line_height + half, limit - half]
+    if words_from is not None and words_from - half < places[0] < words_from + line_height + half:
+        places = [words_from + line_height + half, words_from - half]
     return next((place for place in places if low <= place - half and place + half <= high), None)
 
 

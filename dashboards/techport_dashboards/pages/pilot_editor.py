@@ -499,7 +499,7 @@ def _page(
         formats=message_formats.labels(),
         retention_fields={quantity: RETENTION + quantity for quantity in form.measured},
         stream_retentions=[
-            ("", language.gettext("as long as the pilot's data")),
+            ("", language.gettext("not earlier")),
             *((code, _length(code, language)) for code in STREAM_RETENTIONS),
             *((f"P{n}Y", language.ngettext("{n} year", "{n} years", n)) for n in RETENTION_YEARS[:3]),
         ],
