@@ -25,6 +25,19 @@ class CannotAdminister(StoreError):
     """The operation does not apply to this store, or lacks something. Says what to do instead."""
 
 
+def set_first_password(url: str) -> bool:
+    """Give the administrator of a new IoTDB cluster the password that the URL names, in place of the one that every
+    cluster begins with; whether it had to be set.
+
+    Raises CannotAdminister for another store, ValueError, and StoreUnavailable.
+    """
+    if _engine(url) != "iotdb":
+        raise CannotAdminister("only an IoTDB cluster begins with a password that everybody knows")
+    from techport_storage.iotdb.setup import set_password
+
+    return set_password(url)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What `prepare` found or made."""

@@ -38,12 +38,17 @@ def init(
     read_only: Annotated[bool, typer.Option("--read-only", help="a token that cannot write")] = False,
 ) -> None:
     """Make the bucket of an InfluxDB store with its retention, and a token with the least rights that work, in the file
-    that the store's URL names. Does nothing where both are there.
+    that the store's URL names; or give a new IoTDB cluster the password that its URL names. Again does nothing.
     """
-    from techport_storage.administration import prepare
+    from techport_storage.administration import prepare, set_first_password
 
+    url = load_settings({"store": store}).store_url
+    if url.startswith("iotdb:"):
+        changed = set_first_password(url)
+        Console(highlight=False).print("the password was set" if changed else "the password was set before")
+        return
     prepared = prepare(
-        load_settings({"store": store}).store_url,
+        url,
         _token(operator_token_file),
         retention_s=retention_days * 86_400,
         read_only=read_only,

@@ -17,20 +17,30 @@ import typer
 import yaml
 
 from techport.cli import app
-from techport.settings import Settings
+from techport.settings import NatsUrl, Settings
 from tests.conftest import ROOT, unavailable
 from tests.servers.go_programs import find_program
 from tests.servers.influxd import find_influxd
 from tests.servers.postgres import find as find_postgres
 
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+FILES: dict[str, dict[str, Any]] = {
+    name: yaml.safe_load((ROOT / name).read_text()) for name in ("docker-compose.yml", "docker-compose.cluster.yml")
+}
+EVERY_SERVICE = [(file, name) for file, compose in FILES.items() for name in compose["services"]]
+COMPOSE = FILES["docker-compose.yml"]
+CLUSTER = FILES["docker-compose.cluster.yml"]
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = [name for name, service in SERVICES.items() if service["image"].startswith("techport:")]
+OF_DEVICES = {("mosquitto", "8883:8883"), ("nats-1", "8883:8883"), ("nats-2", "8884:8883"), ("nats-3", "8885:8883")}
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_kept_within_bounds(name: str) -> None:
-    service = SERVICES[name]
+def is_ours(service: dict[str, Any]) -> bool:
+    image: str = service["image"]
+    return image.startswith("techport:")
+
+
+@pytest.mark.parametrize(("file", "name"), EVERY_SERVICE)
+def test_every_service_is_kept_within_bounds(file: str, name: str) -> None:
+    service = FILES[file]["services"][name]
     assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?", service["image"]), "pinned to a version"
     limits = service["deploy"]["resources"]["limits"]
     assert limits.keys() == {"cpus", "memory"}
@@ -43,13 +53,14 @@ def test_every_service_is_kept_within_bounds(name: str) -> None:
     assert re.fullmatch(r"[1-9]\d*:\d+", service["user"]), "not root"
     assert service.get("networks") or service["network_mode"] == "none", "never the network of all"
     for published in service.get("ports", []):
-        assert published.startswith("127.0.0.1:") or (name, published) == ("mosquitto", "8883:8883")
+        assert published.startswith("127.0.0.1:") or (name, published) in OF_DEVICES
 
 
-def _meets(service: str) -> set[str]:
+def _meets(service: str, compose: dict[str, Any] = COMPOSE) -> set[str]:
     """The services that it shares a network with."""
-    networks = set(SERVICES[service].get("networks", []))
-    return {name for name, other in SERVICES.items() if networks & set(other.get("networks", []))} - {service}
+    services = compose["services"]
+    networks = set(services[service].get("networks", []))
+    return {name for name, other in services.items() if networks & set(other.get("networks", []))} - {service}
 
 
 def test_services_meet_only_those_that_they_need() -> None:
@@ -59,17 +70,36 @@ def test_services_meet_only_those_that_they_need() -> None:
     assert _meets("broker-access") == {"postgres", "ingest-1", "ingest-2", "web", "mosquitto"}
     assert "postgres" not in _meets("mosquitto")
     assert "influxdb" not in _meets("mosquitto")
-    for name, network in COMPOSE["networks"].items():
-        members = [service for service, other in SERVICES.items() if name in other.get("networks", [])]
-        published = [service for service in members if SERVICES[service].get("ports")]
+
+
+def test_services_of_the_cluster_meet_only_those_that_they_need() -> None:
+    workers = {"ingest-1", "ingest-2", "ingest-3"}
+    web = {"web-1", "web-2"}
+    nodes = {"iotdb-config", "iotdb-data-1", "iotdb-data-2", "iotdb-data-3"}
+    assert _meets("proxy", CLUSTER) == web
+    assert _meets("postgres", CLUSTER) == {"broker-access", *workers, *web}
+    assert _meets("iotdb-data-1", CLUSTER) == {*workers, *web, *nodes, "store-init"} - {"iotdb-data-1"}
+    assert not _meets("nats-1", CLUSTER) & {"postgres", "proxy", *nodes}
+
+
+@pytest.mark.parametrize("compose", FILES.values(), ids=FILES)
+def test_only_who_publishes_a_port_is_on_a_network_with_a_way_out(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name, network in compose["networks"].items():
+        members = [service for service, other in services.items() if name in other.get("networks", [])]
+        published = [service for service in members if services[service].get("ports")]
         internal = bool(network and network.get("internal"))
-        assert internal or published == members, f"{name}: only who publishes a port is on a network with a way out"
+        assert members, f"{name} is nobody's"
+        assert internal or published == members, name
 
 
-def test_only_the_demo_has_the_account_of_the_simulator() -> None:
-    holders = [name for name, service in SERVICES.items() if "mqtt_simulator_password" in service.get("secrets", [])]
+@pytest.mark.parametrize("compose", FILES.values(), ids=FILES)
+def test_only_the_demo_has_the_account_of_the_simulator(compose: dict[str, Any]) -> None:
+    holders = [
+        service for service in compose["services"].values() if "mqtt_simulator_password" in service.get("secrets", [])
+    ]
     assert holders
-    assert all(SERVICES[name]["profiles"] == ["demo"] for name in holders)
+    assert all(service["profiles"] == ["demo"] for service in holders)
 
 
 def test_grafana_never_sees_the_token_that_writes() -> None:
@@ -119,10 +149,11 @@ def test_pinning_images_writes_the_digests_of_the_engine(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("profiles", [[], ["demo"], ["grafana"], ["demo", "grafana"]])
-def test_docker_compose_itself_accepts_the_file(profiles: list[str], tmp_path: Path) -> None:
+def test_docker_compose_itself_accepts_the_file(file: str, profiles: list[str], tmp_path: Path) -> None:
     flags = [word for profile in profiles for word in ("--profile", profile)]
-    command = [find_program("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *flags, "config", "--quiet"]
+    command = [find_program("docker-compose"), "--file", str(ROOT / file), *flags, "config", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 0, result.stderr
     assert not result.stderr, "no warnings either"
@@ -139,14 +170,18 @@ def test_docker_compose_refuses_a_mistake(tmp_path: Path) -> None:
     assert "cap_dorp" in result.stderr
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_our_services_run_what_the_code_has(name: str) -> None:
-    service = SERVICES[name]
+@pytest.mark.parametrize(
+    ("file", "name"), [(file, name) for file, name in EVERY_SERVICE if is_ours(FILES[file]["services"][name])]
+)
+def test_our_services_run_what_the_code_has(file: str, name: str) -> None:
+    service = FILES[file]["services"][name]
     known = {f"TECHPORT_{field.upper()}" for field in Settings.model_fields}
     assert set(service.get("environment", {})) <= known
     program, *arguments = service["command"]
-    if name == "demo-account":
-        return  # only copies a file
+    if name in ("demo-account", "volumes-init"):
+        return  # only copies a file, or gives volumes their owners
+    for variable, value in service.get("environment", {}).items():
+        Settings(**{variable.removeprefix("TECHPORT_").lower(): value})  # a value that it takes
     assert program == "techport"
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and arguments and not arguments[0].startswith("--"):
@@ -155,19 +190,21 @@ def test_our_services_run_what_the_code_has(name: str) -> None:
     assert {argument for argument in arguments if argument.startswith("--")} <= flags
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_refers_to_is_there(name: str) -> None:
-    service = SERVICES[name]
+@pytest.mark.parametrize(("file", "name"), EVERY_SERVICE)
+def test_what_a_service_refers_to_is_there(file: str, name: str) -> None:
+    compose = FILES[file]
+    service = compose["services"][name]
     secrets = set(service.get("secrets", []))
-    assert secrets <= COMPOSE["secrets"].keys()
-    for value in map(str, service.get("environment", {}).values()):
+    assert secrets <= compose["secrets"].keys()
+    for value in map(str, [*service.get("environment", {}).values(), *service.get("command", [])]):
         for secret in re.findall(r"/run/secrets/(\w+)", value):
             assert secret in secrets, f"{name} reads {secret} and is not given it"
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
-        assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
-    for other in service.get("depends_on", {}):
-        assert other in SERVICES
+        assert (ROOT / source).exists() if source.startswith("./") else source in compose["volumes"]
+    for other, condition in service.get("depends_on", {}).items():
+        assert other in compose["services"]
+        assert condition["condition"] == "service_completed_successfully" or "healthcheck" in compose["services"][other]
 
 
 def test_the_broker_reads_only_secrets_it_is_given() -> None:
@@ -193,11 +230,65 @@ def test_grafana_reads_the_token_that_is_made_for_it() -> None:
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
 
 
-def test_workers_have_names_of_their_own() -> None:
-    workers = [
-        s["environment"]["TECHPORT_WORKER"] for s in SERVICES.values() if "TECHPORT_WORKER" in s.get("environment", {})
-    ]
-    assert len(workers) == len(set(workers)) == 2
+@pytest.mark.parametrize(("compose", "workers"), [(COMPOSE, 2), (CLUSTER, 3)], ids=FILES)
+def test_workers_have_names_of_their_own(compose: dict[str, Any], workers: int) -> None:
+    environments = [service.get("environment", {}) for service in compose["services"].values()]
+    names = [environment["TECHPORT_WORKER"] for environment in environments if "TECHPORT_WORKER" in environment]
+    assert len(names) == len(set(names)) == workers
+
+
+def test_the_cluster_names_the_servers_that_it_has() -> None:
+    """In the addresses of broker and store, in the servers' own settings, in the certificate and behind the proxy."""
+    services = CLUSTER["services"]
+    servers = {name for name in services if name.startswith("nats-")}
+    nodes = {name for name in services if name.startswith("iotdb-data-")}
+    for service in services.values():
+        environment = service.get("environment", {})
+        if "NATS_PEERS" in environment:
+            assert set(environment["NATS_PEERS"].split()) == servers
+        if (broker := environment.get("TECHPORT_MQTT", "")).startswith("nats:"):
+            assert {str(address) for address in NatsUrl.parse(broker).servers} == {f"{name}:4222" for name in servers}
+        if "TECHPORT_STORE" in environment:
+            assert set(re.findall(r"iotdb-data-\d+(?=:6667)", environment["TECHPORT_STORE"])) == nodes
+    assert servers <= set(re.findall(r"DNS:(\S+?)[,\"]", (ROOT / "deploy/make-secrets").read_text()))
+    upstream = set(re.findall(r"server (\S+):8080", (ROOT / "deploy/nginx/nginx.conf").read_text()))
+    assert upstream == {name for name in services if name.startswith("web-")}
+    assert re.search(r"^http_port: 8222", (ROOT / "deploy/nats/nats.conf").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("server", ["nats", "iotdb"])
+def test_a_script_gives_the_variables_that_its_server_has(server: str) -> None:
+    """Those that compose sets, and every one that the configuration names."""
+    script = (ROOT / "deploy" / server / "run").read_text()
+    given = {
+        variable
+        for service in CLUSTER["services"].values()
+        for variable in service.get("environment", {})
+        if variable.startswith(f"{server.upper()}_")
+    }
+    used = set(re.findall(r"\$\{?([A-Z_]+)", script))
+    assert given - {"IOTDB_LISTENS"} <= used, "that one is for the health check"
+    if server == "nats":
+        named = set(re.findall(r"\$([A-Z_]+)", (ROOT / "deploy/nats/nats.conf").read_text()))
+        assert named <= set(re.findall(r"[A-Z_]+", re.findall(r"export (.*)", script)[0]))
+
+
+def test_volumes_get_the_owners_of_who_writes_there() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    owned = {
+        folder: owner
+        for owner, folders in re.findall(r"install -d -m 700 -o (\d+) -g \d+ ([^\n\\]+)", dockerfile)
+        for folder in folders.split()
+    }
+    services = CLUSTER["services"]
+    owners = dict(volume.split(":") for volume in services["volumes-init"]["volumes"])
+    for name, service in services.items():
+        for volume in service.get("volumes", []) if name.startswith(("nats-", "iotdb-")) else ():
+            source, target, *mode = volume.split(":")
+            if not source.startswith("./") and mode != ["ro"]:
+                assert owned[owners[source]] == service["user"].split(":")[0], volume
+                assert target in ("/data", "/iotdb/data")
+                assert "volumes-init" in {*service["depends_on"], *services["iotdb-config"]["depends_on"]}
 
 
 def test_the_image_copies_what_the_wheel_needs() -> None:

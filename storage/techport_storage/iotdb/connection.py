@@ -200,9 +200,10 @@ class _Session:
 class Connection:
     """Requests to a cluster. Safe for threads. Every method raises StoreUnavailable."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, password: str | None = None) -> None:
+        """`password` in place of the one that the address names."""
         self.address = address
-        self._password = address.password()
+        self._password = address.password() if password is None else password
         self._database: str | None = None
         self._lock = threading.Lock()
         self._idle: list[_Session] = []
