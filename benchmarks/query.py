@@ -1,15 +1,19 @@
 """How fast questions are answered as readings grow: both stores, asked directly and over HTTP, in one run.
 
-    python benchmarks/query.py --rows 1e6,1e7,1e8 [--stores duckdb,influxdb]
+    python benchmarks/query.py --rows 1e6,1e7,1e8 [--stores duckdb,influxdb] [--folder FOLDER]
 
 190 streams over one year (storage_reads.py). Milliseconds, the median of fifteen answers, each about another stream or
-another day. Prints a table for each store and draws the growth in docs/pictures/query.svg; results are in QUERY.md.
+another day; beside them the processor time of an answer, in the process that has the store open (of InfluxDB that is
+not the server). It is what to compare where the machine is busy. Prints a table for each store and draws the growth in
+docs/pictures/query.svg; results are in QUERY.md. What is filled for DuckDB stays in FOLDER, and is used again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import api_ground
@@ -98,28 +103,51 @@ def of_http() -> Mapping[str, Callable[[int], object]]:
     }
 
 
-def milliseconds(asked: Mapping[str, Callable[[int], object]]) -> dict[str, float]:
-    taken: dict[str, float] = {}
+class Taken(NamedTuple):
+    """What an answer takes, in ms."""
+
+    wall: float
+    cpu: float
+
+
+def milliseconds(asked: Mapping[str, Callable[[int], object]], pid: int) -> dict[str, Taken]:
+    """Of each question, asked of the process `pid`."""
+    taken: dict[str, Taken] = {}
     for name, ask in asked.items():
         ask(0)
         each = []
+        before = cpu_seconds(pid)
         for i in range(1, TIMES + 1):
             begin = time.perf_counter()
             ask(i)
             each.append((time.perf_counter() - begin) * 1_000)
-        taken[name] = statistics.median(each)
+        taken[name] = Taken(statistics.median(each), (cpu_seconds(pid) - before) * 1_000 / TIMES)
     return taken
 
 
-def measure(folder: Path, url: str, rows: int) -> dict[str, float]:
-    """Fill the store and ask it, then the web process over it."""
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process since it began."""
+    return sum(int(place) for place in stat_fields(pid)[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+def stat_fields(pid: int) -> list[str]:
+    """See proc(5), from the third field on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def measure(folder: Path, url: str, rows: int) -> dict[str, Taken]:
+    """Fill the store, unless an earlier run has, and ask it, then the web process over it."""
+    filled = folder / f"{rows}.filled"
     store = open_store(url)
-    for batch in year_of_readings(rows, 50_000):
-        store.write(batch)
-    taken = {f"{name} (store)": value for name, value in milliseconds(of_store(store)).items()}
+    if not (url.startswith("duckdb:") and filled.exists()):
+        for batch in year_of_readings(rows, 50_000):
+            store.write(batch)
+        if url.startswith("duckdb:"):
+            filled.touch()
+    taken = {f"{name} (store)": value for name, value in milliseconds(of_store(store), os.getpid()).items()}
     store.close()
-    with web_process(folder, url):
-        taken |= {f"{name} (HTTP)": value for name, value in milliseconds(of_http()).items()}
+    with web_process(folder, url) as pid:
+        taken |= {f"{name} (HTTP)": value for name, value in milliseconds(of_http(), pid).items()}
     return taken
 
 
@@ -145,7 +173,8 @@ def serve(folder: Path, url: str, port: int) -> None:
 
 
 @contextmanager
-def web_process(folder: Path, url: str) -> Iterator[None]:
+def web_process(folder: Path, url: str) -> Iterator[int]:
+    """Its process id."""
     OperatorToken.of(folder)
     Client.authorization = f"Bearer {read_token(folder)}"
     process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder), url, str(api_ground.PORT)])
@@ -158,15 +187,18 @@ def web_process(folder: Path, url: str) -> Iterator[None]:
             except OSError:
                 assert time.monotonic() < deadline, "the web process did not start"
                 time.sleep(0.1)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
 
 
-def table(sizes: list[int], taken: list[dict[str, float]]) -> str:
-    lines = ["| ms | " + " | ".join(f"{size:,}" for size in sizes) + " |", "| --- |" + " ---: |" * len(sizes)]
-    lines += ["| " + " | ".join([name, *(f"{one[name]:.1f}" for one in taken)]) + " |" for name in taken[0]]
+def table(sizes: list[int], taken: list[dict[str, Taken]]) -> str:
+    lines = ["| ms (of CPU) | " + " | ".join(f"{size:,}" for size in sizes) + " |", "| --- |" + " ---: |" * len(sizes)]
+    lines += [
+        "| " + " | ".join([name, *(f"{one[name].wall:.1f} ({one[name].cpu:.1f})" for one in taken)]) + " |"
+        for name in taken[0]
+    ]
     return "\n".join(lines)
 
 
@@ -174,7 +206,7 @@ WIDTH, HEIGHT = 560, 150
 COLOURS = ("#1d4ed8", "#dc2626", "#15803d", "#a16207")
 
 
-def picture(sizes: list[int], results: Mapping[str, list[dict[str, float]]]) -> str:
+def picture(sizes: list[int], results: Mapping[str, list[dict[str, Taken]]]) -> str:
     """A row for each store: milliseconds over readings, both logarithmic; lines of the store full, of HTTP dashed."""
     parts = []
     low, high = 0.0, 4.0  # decades of milliseconds
@@ -193,7 +225,7 @@ def picture(sizes: list[int], results: Mapping[str, list[dict[str, float]]]) -> 
             for x, size in zip(xs, sizes, strict=True)
         ]
         for number, name in enumerate(taken[0]):
-            decades = np.clip([np.log10(max(one[name], 1.0)) for one in taken], low, high)
+            decades = np.clip([np.log10(max(one[name].wall, 1.0)) for one in taken], low, high)
             points = [(x, top + HEIGHT * (1 - decade / high)) for x, decade in zip(xs, decades, strict=True)]
             colour, dash = COLOURS[number % 4], ' stroke-dasharray="5 3"' if "HTTP" in name else ""
             line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
@@ -212,6 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="1e6,1e7", help="sizes, with commas between")
     parser.add_argument("--stores", default="duckdb,influxdb")
+    parser.add_argument("--folder", type=Path, help="where DuckDB's files stay")
     parser.add_argument(
         "--serve", nargs=3, metavar=("FOLDER", "URL", "PORT"), help="be the web process over that store"
     )
@@ -221,9 +254,10 @@ def main() -> None:
         return
     api_ground.PORT = free_port()
     sizes = [int(float(text)) for text in options.rows.split(",")]
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in options.stores.split(",")}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    results: dict[str, list[dict[str, Taken]]] = {name: [] for name in options.stores.split(",")}
+    with contextlib.ExitStack() as ends:
+        folder = options.folder or Path(ends.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         register(folder)
         server: Influxd | None = start_influxd(folder / "influxd") if "influxdb" in results else None
         try:
