@@ -32,6 +32,7 @@ class StreamIndex:
         self._names: dict[int, Stream] = {}
         self._of_device: dict[str, list[tuple[Stream, int]]] = {}
         self._sorted: list[tuple[Stream, int]] | None = []
+        self._named: tuple[bytes, list[pa.DictionaryArray]] = (b"", [])  # the columns of names that `latest` gave last
         self._opened = os.urandom(16)  # what is known of late rows is not in the file
         self.next_id = 0
         self.rows = np.zeros(0, np.int64)  # about: a row that was replaced may count twice
@@ -133,8 +134,11 @@ class StreamIndex:
 
     def latest(self, ids: Ids) -> pa.Table:
         """The latest row of each of the streams, as RAW_SCHEMA."""
+        key = ids.tobytes()
+        if self._named[0] != key or not key:
+            self._named = key, name_columns(self.names(ids), np.arange(len(ids), dtype=np.int32))
         columns = [
-            *name_columns(self.names(ids), np.arange(len(ids), dtype=np.int32)),
+            *self._named[1],
             pa.array(self.newest[ids]).cast(TIME),
             pa.array(self.value[ids]),
             pa.array(self.received[ids] * 1000).cast(TIME),

@@ -164,18 +164,31 @@ class Fetch:
             cursor.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
         self._slices = plan.slices(calendar)
         self._next = next(self._slices, None)
+        self._following = next(self._slices, None)
 
     @property
     def done(self) -> bool:
         return self._next is None or self._left <= 0
 
+    @property
+    def is_one_select(self) -> bool:
+        """Whether all of it comes from one SELECT, which sees one state by itself."""
+        section = self._next
+        if section is None or self._following is not None:
+            return False
+        return not self._is_sorted_here(section) or len(self._plan.tables(section)) == 1
+
+    def _is_sorted_here(self, section: Slice) -> bool:
+        single = len(section.ranks) == 1
+        return single and self._plan.query.every is None and self._plan.rows[section.ranks.start] <= MOST_SORTED_HERE
+
     def table(self) -> pa.Table:
         """The rows of the next slice."""
         section = self._next
         assert section is not None
-        self._next = next(self._slices, None)
+        self._next, self._following = self._following, next(self._slices, None)
         single = len(section.ranks) == 1
-        if single and self._plan.query.every is None and self._plan.rows[section.ranks.start] <= MOST_SORTED_HERE:
+        if self._is_sorted_here(section):
             ranks, columns = self._of_one(section)
         else:
             ranks, columns = self._selected(section, not single)

@@ -141,10 +141,11 @@ class DuckStore:
 
     def _tables(self, plan: Plan) -> Iterator[pa.Table]:
         with self._file.cursor() as cursor:
-            cursor.begin()
             fetch = Fetch(cursor, plan)
             if fetch.done:
                 return
+            if not fetch.is_one_select:  # of one the beginning and the end would be a fifth
+                cursor.begin()
             table = fetch.table()
             while not fetch.done:
                 yield table
