@@ -97,7 +97,7 @@ def create_app(
     settings = settings or WebSettings()
     metrics = metrics if metrics is not None else CollectorRegistry()
     registry_cache = RegistryCache(registry)
-    raw_store, store = store, PublishedStore(store, lambda: registry_cache.current().pilots)
+    raw_store, store = store, PublishedStore(store, lambda: registry_cache.recent().pilots)
     assets = Assets()
     jobs = Jobs(registry.database)
     evaluations = Evaluations(registry, store)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise, starmap
+from operator import ne
 
 import numpy as np
 import pyarrow as pa
@@ -27,17 +29,20 @@ def group_by_stream(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[Stream, s
     The rows of a stream lie together in what a store answers, so each stream comes once. In rows of another order a
     stream comes once for each stretch of rows.
     """
-    stretch: tuple[Stream, int] | None = None  # the stream of the last rows that were looked at, and its first row
+    streams: list[Stream] = []
+    firsts: list[int] = []
     offset = 0
     for batch in [rows] if isinstance(rows, pa.RecordBatch) else rows.to_batches():
-        for stream, first in _stretches(batch):
-            if stretch is not None and stretch[0] != stream:
-                yield stretch[0], slice(stretch[1], offset + first)
-            if stretch is None or stretch[0] != stream:
-                stretch = stream, offset + first
+        if batch.num_rows:
+            names, starts = _stretches(batch)
+            streams += names
+            firsts += (starts + offset).tolist()
         offset += batch.num_rows
-    if stretch is not None:
-        yield stretch[0], slice(stretch[1], offset)
+    changes = list(starmap(ne, pairwise(streams)))
+    if not all(changes):  # stretches of one stream, side by side in two batches
+        places = [0, *(place for place, changed in enumerate(changes, 1) if changed)]
+        streams, firsts = [streams[place] for place in places], [firsts[place] for place in places]
+    yield from zip(streams, starmap(slice, pairwise([*firsts, offset])), strict=True)
 
 
 def tables_of(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
@@ -70,10 +75,8 @@ def batch_of(rows: pa.RecordBatch | pa.Table) -> Batch:
     )
 
 
-def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[Stream, int]]:
+def _stretches(batch: pa.RecordBatch) -> tuple[list[Stream], NDArray[np.int64]]:
     """The stream and the first row of each stretch of rows that belong to one stream."""
-    if not batch.num_rows:
-        return
     columns = [batch.column(name) for name in Stream._fields]
     columns = [column if pa.types.is_dictionary(column.type) else column.dictionary_encode() for column in columns]
     codes = np.stack([column.indices.to_numpy(zero_copy_only=False) for column in columns])
@@ -82,5 +85,4 @@ def _stretches(batch: pa.RecordBatch) -> Iterator[tuple[Stream, int]]:
         column.dictionary.take(pa.array(column_codes)).to_pylist()
         for column, column_codes in zip(columns, codes[:, starts], strict=True)
     ]
-    for *name, row in zip(*names, starts.tolist(), strict=True):
-        yield Stream(*name), row
+    return list(map(Stream._make, zip(*names, strict=True))), starts

@@ -808,7 +808,6 @@ def _written(
 ) -> Response:
     catalogue, query = result.catalogue, result.resolved.query
     dress = dressing(query, catalogue, shape, result.groups)
-    schema = dress(pa.RecordBatch.from_pylist([], result.rows.schema)).schema
     described = about(query, catalogue, shape)
     headers |= {"Techport-Zone": query.zone, "Link": links(request, described, result.next)}
     batches = formats.pieces(result.rows, dress)
@@ -825,6 +824,7 @@ def _written(
         items = msgspec.Raw(formats.json_rows(batches))
         body = msgspec.json.encode({"items": items, "next": result.next, **described})
         return in_one_piece(request, body, headers)
+    schema = dress(pa.RecordBatch.from_pylist([], result.rows.schema)).schema
     if described["aggregates"]:
         headers["Techport-Aggregates"] = ",".join(f"{name}={used}" for name, used in described["aggregates"].items())
     stream: Generator[bytes]

@@ -32,17 +32,33 @@ _WHOLE = "^-?[0-9]+$"
 
 def objects(batch: pa.RecordBatch, end: str) -> bytes:
     """Each row as an object, in the order of the columns, with `end` behind it."""
-    if not batch.num_rows:
+    number_of_rows: int = batch.num_rows
+    if not number_of_rows:
         return b""
     parts: list[pa.Array | str] = []
-    before = "{"
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        parts += [f"{before}{msgspec.json.encode(name).decode()}:", pc.fill_null(_values(column), "null")]
-        before = ","
-    lines = pc.binary_join_element_wise(*parts, "}" + end, "")
+    between = "{"  # what stands in every row before the next column that differs
+    for number, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
+        between += f"{',' if number else ''}{msgspec.json.encode(name).decode()}:"
+        constant = _constant(column)
+        if constant is None:
+            parts += [between, pc.fill_null(_values(column), "null")]
+            between = ""
+        else:
+            between += constant
+    between += "}" + end
+    if not parts:
+        return between.encode() * number_of_rows
+    lines = pc.binary_join_element_wise(*parts, between, "")
     _, offsets, text = lines.buffers()
     edges = memoryview(offsets).cast("i")[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(text)[edges[0] : edges[-1]].tobytes()
+
+
+def _constant(column: pa.Array) -> str | None:
+    """The JSON of the one value that all rows have, as the names of a single stream do."""
+    if not pa.types.is_dictionary(column.type) or len(column.dictionary) != 1 or column.null_count:
+        return None
+    return msgspec.json.encode(column.dictionary[0].as_py()).decode()
 
 
 def _values(column: pa.Array) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from techport_pilots.registry.registry import DeviceInfo, Registry, StreamInfo
 from techport_storage.model import BucketWidth, Micros, Selection, Stream
 
 _NEVER: Micros = 2**62
+RECENT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class RegistryView:
 
     def unit(self, stream: Stream) -> str:
         """UCUM; empty where nobody has said."""
-        return self.stream(stream).unit or ""
+        described = self.streams.get(stream)
+        return (described.unit or "") if described is not None else ""
 
     def state_words(self, stream: Stream) -> list[str]:
         """What the numbers of a state mean, in English; empty for other quantities."""
@@ -79,6 +82,7 @@ class RegistryCache:
         self._registry = registry
         self._lock = threading.Lock()
         self._current: tuple[int, RegistryView] | None = None
+        self._asked = float("-inf")  # when it was asked which version there is
 
     @property
     def registry(self) -> Registry:
@@ -87,11 +91,20 @@ class RegistryCache:
 
     def current(self) -> RegistryView:
         """The registry as it is now; read again only when its version has changed. Raises RegistryUnavailable."""
+        asked = time.monotonic()
         version = self._registry.version()
         with self._lock:
             if self._current is None or self._current[0] != version:
                 self._current = (version, read(self._registry, version))
+            self._asked = asked
             return self._current[1]
+
+    def recent(self) -> RegistryView:
+        """The same, or as it was at most RECENT_S ago: for those whom a request asks that has just looked itself."""
+        with self._lock:
+            if self._current is not None and time.monotonic() - self._asked <= RECENT_S:
+                return self._current[1]
+        return self.current()
 
 
 def select_names(select: Selection) -> tuple[Sequence[str] | None, ...]:

@@ -64,11 +64,13 @@ def with_units(batch: pa.RecordBatch, unit_of: Callable[[Stream], str]) -> pa.Re
 
     Rows of a stream lie together, so a unit is looked up once a stream, not once a row.
     """
-    groups = list(group_by_stream(batch))
     code: dict[str, int] = {}
-    units = [code.setdefault(unit_of(stream), len(code)) for stream, _ in groups]
-    lengths = [rows.stop - rows.start for _, rows in groups]
-    codes = np.repeat(np.array(units, np.int32), lengths)
+    units: list[int] = []
+    firsts: list[int] = []
+    for stream, rows in group_by_stream(batch):
+        units.append(code.setdefault(unit_of(stream), len(code)))
+        firsts.append(rows.start)
+    codes = np.repeat(np.array(units, np.int32), np.diff(firsts, append=batch.num_rows)) if units else units
     unit = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(code), pa.string()))
     place = batch.schema.get_field_index("value") + 1 or batch.num_columns
     return batch.add_column(place, pa.field("unit", unit.type), unit)
