@@ -343,6 +343,15 @@ async def test_an_empty_list_says_nothing_before_somebody_looked(morning: Mornin
     assert ["Nothing needs attention" in page for page in (before[0], after[0], later[0])] == [False, True, False]
 
 
+def test_a_draft_whose_devices_are_being_connected_is_no_alert(morning: Morning) -> None:
+    morning.city.import_text(YAML.replace("id: bridge", "id: quay"))
+    morning.city.import_text(YAML.replace("id: bridge", "id: pier"))
+    lifecycle.transition(morning.city.registry.database, morning.city.registry.pilot("pier"), "running", "test")
+    began = {condition.pilot for condition in morning.watch.look().began}
+    assert "pier" in began, "which runs since the first of January"
+    assert "quay" not in began
+
+
 def test_silence_is_no_alert_before_what_the_broker_kept_was_read(morning: Morning) -> None:
     assert morning.look() == ([], [])
     morning.at += HOUR  # the platform was down

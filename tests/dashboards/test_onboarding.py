@@ -18,7 +18,7 @@ from techport_pilots.accounting.rejection import Rejected, Rejection
 from techport_pilots.accounting.tally import QuarantineEntry
 from techport_pilots.registry.database import name
 from techport_storage.microseconds import SECOND
-from techport_storage.model import Quality
+from techport_storage.model import Quality, Reading
 from tests.dashboards.conftest import START
 from tests.dashboards.web import City
 
@@ -108,6 +108,26 @@ async def test_the_page_shows_the_password_once_and_in_no_address(city: City, cl
     again = await client.post(PAGE, data={"id": "box-1"})  # as reloading the page does
     assert (again.status_code, 'name="replace"' in again.text) == (422, True)
     assert Credentials(city.registry.database).all() == [kept]
+
+
+async def test_devices_of_the_definition_get_their_password_where_devices_are_connected(
+    city: City, client: httpx.AsyncClient
+) -> None:
+    city.import_text(
+        "id: quay\ntitle: {en: Quay}\nquestion: {en: Is it?}\ndevices:\n"
+        "  - {id: a, title: {en: Box A}, streams: [{quantity: pm10}]}\n  - {id: b, retired: 2026-01-01}\n  - {id: c}\n"
+    )
+    city.write(Reading("quay", "c", "pm10", 1_700_000_000_000_000, 1.0, 1_700_000_000_000_000))
+    page = (await client.get("/pilots/quay/onboarding?lang=en")).text
+    assert re.findall(r'<input type="hidden" name="id" value="(.*?)">', page) == ["a"]
+    answer = await client.post(
+        "/pilots/quay/onboarding?lang=en", data={"id": "a"}, headers={"origin": "http://127.0.0.1"}
+    )
+    assert answer.status_code == 200
+    assert "quay/a" in answer.text
+    assert city.registry.written("quay")[0] == 1, "the definition has it already"
+    page = (await client.get("/pilots/quay/onboarding?lang=en")).text
+    assert "Password issued" in page
 
 
 async def test_messages_are_shown_with_what_became_of_them(city: City, client: httpx.AsyncClient) -> None:

@@ -50,6 +50,7 @@ from techport_pilots.quantities import vocabulary_of
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import interval_micros
 from techport_storage import clock
+from techport_storage.model import Selection
 
 router = APIRouter(route_class=SlotRoute)
 
@@ -249,6 +250,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
     unknown = unknown_devices(registry.database, pilot.id)
     issued = {credential.device: credential.at for credential in Credentials(registry.database).all(pilot.id)}
     waiting = {} if device is None else _arrivals(registry, pilot, device, 0)
+    sending = services.store.latest(Selection(pilots=(pilot.id,)))["device"].unique().to_pylist()
     return {
         "own_quantities": own,
         "other_quantities": others,
@@ -256,6 +258,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "unit_label": vocabulary_of(pilot).label,
         "last_values": last_values(services.explain, pilot, unknown),
         "issued": issued,
+        "silent": [one for one in pilot.devices if one.retired is None and one.id not in {*sending, device}],
         "device": device,
         "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),
         "replay": None if replay is None else Quarantine(registry.database).outcome(replay, pilot.id),

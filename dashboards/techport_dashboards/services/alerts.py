@@ -136,7 +136,11 @@ class Watch:
         if device.state in (State.LATE, State.SILENT) and device.seen is not None:
             params = {"device": name, "age": at - device.seen}
             yield Condition(pilot=pilot.id, rule="device-offline", subject=name, params=params)
-        elif device.state is State.NEVER and _runs_since(pilot, at) > NEVER_SENT_AFTER:
+        elif (
+            device.state is State.NEVER
+            and _runs_since(pilot, at) > NEVER_SENT_AFTER
+            and self._registry_cache.registry.state(pilot.id) != "draft"  # whose devices are still being connected
+        ):
             params = {"device": name, "case": "never"}
             yield Condition(pilot=pilot.id, rule="device-offline", subject=name, params=params)
         battery = device.battery
