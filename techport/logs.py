@@ -49,7 +49,7 @@ _HIDE: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def configure(style: Literal["auto", "console", "json"] = "auto", level: str = "info") -> None:
-    """Set up structlog, and the standard library's loggers of uvicorn, alembic and amqtt, to write the same way."""
+    """Set up structlog, and the standard library's loggers of uvicorn and alembic, to write the same way."""
     readable = style == "console" or (style == "auto" and sys.stderr.isatty())
     common: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -77,7 +77,7 @@ def configure(style: Literal["auto", "console", "json"] = "auto", level: str = "
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("amqtt", "transitions", "alembic", "uvicorn.error", "uvicorn.access", "asyncio"):
+    for chatty in ("alembic", "uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers[:] = []

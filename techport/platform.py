@@ -30,6 +30,7 @@ from techport.background import in_background
 from techport.data_dir import close_to_others
 from techport.retained_erasure import EraseAs
 from techport.settings import Address, Settings
+from techport_ingest.after.answers import AnswerSenders
 from techport_ingest.after.observations import PublishObservations
 from techport_ingest.brokers.auth import AccessFiles, Authenticator, PlatformUser, nothing_observed
 from techport_ingest.brokers.mosquitto import (
@@ -46,6 +47,7 @@ from techport_ingest.pipeline import Pipeline, PipelineSettings
 from techport_ingest.source import Source
 from techport_ingest.sources.connect import open_source, spoken_protocol
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
+from techport_ingest.sources.own_relay import OwnRelay
 from techport_ingest.sources.relay import Publisher, Relay, erase_retained
 from techport_ingest.sources.session_watch import SessionWatch
 from techport_ingest.sources.settings import MqttSettings, Tls
@@ -121,8 +123,10 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
         return
     with ExitStack() as closing:
         reader: Source
+        relay: Publisher
         if own and _broker_kind(settings) == "embedded":
-            reader, reach = _embedded(settings, mqtt_settings(settings), parts.registry)
+            reader = _embedded(settings, parts.registry)
+            relay = OwnRelay(reader)
         else:
             sessions = WorkerSessions(parts.registry.database)
             session = sessions.of(settings.worker)
@@ -142,8 +146,8 @@ def broker(settings: Settings, parts: Stores, own: bool = False, retire: bool = 
             if session.previous is not None:
                 earlier = open_source(msgspec.structs.replace(reach, client_id=session.previous, retire=True))
                 reader = SucceedingSource(reader, earlier, partial(sessions.emptied, settings.worker))
+            relay = Relay(reach)
         closing.callback(reader.close)
-        relay = Relay(reach)
         closing.callback(relay.close)
         yield Reached(reader, relay, own and _broker_kind(settings) != "external")
 
@@ -228,14 +232,14 @@ def _in_its_protocol(settings: Settings, reach: MqttSettings) -> MqttSettings:
     return msgspec.structs.replace(reach, protocol=protocol)
 
 
-def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tuple[EmbeddedBroker, MqttSettings]:
-    """The broker, and how this process reaches it. Raises BrokerError."""
+def _embedded(settings: Settings, registry: Registry) -> EmbeddedBroker:
+    """The broker inside this process. Raises BrokerError."""
     if settings.device_ca is not None:
         raise BrokerError(
             "device_ca needs mosquitto, and this is the embedded broker: install it, or leave device_ca out"
         )
     address = settings.mqtt_address
-    own = _own(reach)
+    own = None if settings.mqtt_username is None else PlatformUser(settings.mqtt_username, settings.password() or "")
     listen = EmbeddedSettings(
         host=address.host,
         port=address.port,
@@ -245,12 +249,8 @@ def _embedded(settings: Settings, reach: MqttSettings, registry: Registry) -> tu
         restarted=not Ledger(registry.database).empty,
     )
     observed = ObservationTopics(registry).of_device if publishes_observations(settings, own=True) else nothing_observed
-    gate = Authenticator(Credentials(registry.database).all, address.host in LOOPBACK, own, observed)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    own_reach = msgspec.structs.replace(
-        reach, host=host, username=own.username, password=own.password, protocol="3.1.1"
-    )
-    return EmbeddedBroker(listen, gate), own_reach
+    gate = Authenticator(Credentials(registry.database), address.host in LOOPBACK, own, observed)
+    return EmbeddedBroker(listen, gate)
 
 
 def end_brokers_left_behind(settings: Settings) -> None:
@@ -379,6 +379,8 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
         publish=reached.relay.publish,
     )
 
+    if isinstance(reached.source, EmbeddedBroker):
+        pipeline.follow_with(AnswerSenders(reached.source))
     if publishes_observations(settings, reached.own):
         pipeline.follow_with(PublishObservations(ObservationTopics(parts.registry), reached.relay.tell))
 

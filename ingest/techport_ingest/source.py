@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import msgspec
+
 from techport_ingest.message import Message
 
 
@@ -36,3 +38,20 @@ class Source(Protocol):
     def connected(self) -> bool: ...
 
     def close(self) -> None: ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the sender of a message is told with its acknowledgement."""
+
+    code: int  # a reason code of MQTT 5.0, section 3.4.2.1
+    text: str
+
+
+class AnswersSenders(Protocol):
+    """A source that hears from the senders themselves, and can tell them more than that a message is kept."""
+
+    def can_tell(self, message_id: int) -> bool:
+        """Whether the sender of this message understands more than yes."""
+
+    def tell(self, message_id: int, answer: Answer) -> None:
+        """Say this with the message's acknowledgement, which comes later."""

@@ -81,7 +81,7 @@ def test_a_device_reads_its_problems_and_nothing_else(platform: int, ingest: Ing
 @pytest.fixture
 def embedded(ingest: Ingest) -> Iterator[int]:
     port = free_port()
-    known = Credentials(ingest.registry.database).all
+    known = Credentials(ingest.registry.database)
     ingest.start(EmbeddedBroker(EmbeddedSettings(port=port), Authenticator(known, anonymous=False, own=OWN)))
     yield port
     ingest.stop()

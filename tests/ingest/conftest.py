@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from paho.mqtt.client import Client
@@ -49,14 +48,14 @@ OWN = PlatformUser("techport", "very secret")
 def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> Iterator[int]:
     """A running ingest, which tells devices their problems and publishes Observations, at a broker without anonymous
     clients; its port."""
-    known, port = Credentials(ingest.registry.database).all, free_port()
+    known, port = Credentials(ingest.registry.database), free_port()
     topics = ObservationTopics(ingest.registry)
     with ExitStack() as closing:
         if request.param == "mosquitto":
             executable = find_mosquitto()
             assert executable is not None
             access = AccessFiles(
-                tmp_path / "broker", known, anonymous=False, users=lambda: [OWN], observed=topics.of_device
+                tmp_path / "broker", known.all, anonymous=False, users=lambda: [OWN], observed=topics.of_device
             )
             access.write()
             extra = (*access.configuration, "allow_anonymous false")
@@ -71,10 +70,7 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path, ingest: Ingest) -> 
             gate = Authenticator(known, anonymous=False, own=OWN, observed=topics.of_device)
             source = EmbeddedBroker(EmbeddedSettings(port=port), gate)
         closing.callback(ingest.stop)
-        protocol: Literal["5", "3.1.1"] = "5" if request.param == "mosquitto" else "3.1.1"
-        reach = MqttSettings(
-            client_id="test", port=port, username=OWN.username, password=OWN.password, protocol=protocol
-        )
+        reach = MqttSettings(client_id="test", port=port, username=OWN.username, password=OWN.password)
         relay = Relay(reach)
         closing.callback(relay.close)
         eventually(lambda: relay.connected, "the relay is connected")

@@ -1,4 +1,4 @@
-"""A device's credential at the broker: works within a second, for its own topics only. Real mosquitto, real amqtt."""
+"""A device's credential: works within a second, for its own topics only. At mosquitto and the embedded broker."""
 
 from __future__ import annotations
 

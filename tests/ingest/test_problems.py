@@ -40,8 +40,8 @@ def listening(ingest: Ingest, port: int, device: str, five: bool) -> tuple[Clien
     return client, heard
 
 
-def test_a_device_hears_of_its_own_problems_only(platform: int, ingest: Ingest, request: pytest.FixtureRequest) -> None:
-    five = "mosquitto" in request.node.callspec.id  # the embedded broker speaks MQTT 3.1.1
+@pytest.mark.parametrize("five", [True, False], ids=["5", "3.1.1"])
+def test_a_device_hears_of_its_own_problems_only(platform: int, ingest: Ingest, five: bool) -> None:
     one, heard = listening(ingest, platform, "lamp-1", five)
     other, heard_by_other = listening(ingest, platform, "lamp-2", five)
     bad = f'{{"time": {NOON}, "pm10": "21,5", "pm25": 7}}'

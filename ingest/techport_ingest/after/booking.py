@@ -84,6 +84,7 @@ class BatchAccounting:
         self.batch: Batch = columns.batch()
         self.columns = columns
         self._touched, self._touched_by_row = _device_days(self.batch)
+        self.rejected: list[RejectedPart] = []  # once it is closed, those of the store too
         self._expected: list[Correction] | None = None  # what the store said that it was going to replace
 
     @property
@@ -101,7 +102,7 @@ class BatchAccounting:
         by_store = self._rejected_by_store(receipt)
         if self._budgets is not None:
             by_store = _within_budget(by_store, self.columns, self._budgets)
-        rejected = [*self.columns.rejected, *by_store]
+        self.rejected = rejected = [*self.columns.rejected, *by_store]
         tallies = self._tally_rows(receipt)
         for part in rejected:
             tally = tallies.setdefault(_arrival(part.message, part.pilot, part.device), Tally())

@@ -13,13 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 import structlog
 
 from techport_ingest.brokers.nats_users import nats_users
-from techport_pilots.access.credentials import Credential, bcrypt_hash, hashed, verify
+from techport_pilots.access.credentials import Credential, Credentials, bcrypt_hash, hashed
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.formats import formats
 from techport_pilots.topics import topic_matches
@@ -44,9 +44,19 @@ class Access(msgspec.Struct, frozen=True):
     publish: tuple[str, ...]
     receive: tuple[str, ...]
     below: str = ""  # the device's own part of the topics
+    _parents: frozenset[str] = frozenset()  # of what may be received, each without its last level
+    _receivable: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        # Looked up in constant time: a device may ask for thousands of filters at once.
+        msgspec.structs.force_setattr(self, "_receivable", frozenset(self.receive))
+        parents = frozenset(allowed.rpartition("/")[0] for allowed in self.receive)
+        msgspec.structs.force_setattr(self, "_parents", parents)
 
     def may_publish(self, topic: str) -> bool:
-        return any(topic_matches(allowed, topic) for allowed in self.publish)
+        return topic in self.publish or any(
+            topic_matches(allowed, topic) for allowed in self.publish if "#" in allowed or "+" in allowed
+        )
 
     def is_own(self, topic: str) -> bool:
         """Whether the topic is the device's, though nobody may read or write it: what its firmware says of itself."""
@@ -56,10 +66,14 @@ class Access(msgspec.Struct, frozen=True):
         return self is EVERYTHING or any(topic_matches(allowed, topic) for allowed in self.receive)
 
     def may_subscribe(self, topic_filter: str) -> bool:
-        """Also to all below the device's topic, of which it gets what it may receive."""
-        return self is EVERYTHING or any(
-            topic_matches(topic_filter, allowed) and topic_filter.startswith(allowed.rpartition("/")[0] + "/")
-            for allowed in self.receive
+        """Also to all beside what it may receive (`pilots/air/lamp-1/#`), of which it gets that and nothing else."""
+        if self is EVERYTHING:
+            return True
+        bare = topic_filter.removesuffix("/#")
+        return (
+            bare in self._receivable
+            or (bare != topic_filter and bare in self._parents)
+            or (bare.endswith("/+") and bare[:-2] in self._parents)
         )
 
     def lines(self) -> list[str]:
@@ -130,21 +144,28 @@ Users = Callable[[], Sequence[PlatformUser]]
 """The platform's users as they are now. May raise OSError."""
 
 
-class CredentialAuthenticator(Protocol):
-    def admit(self, username: str | None, password: str | None) -> Access | None:
-        """What this client may do, or None to refuse it."""
+class Admission(NamedTuple):
+    """A client that may come in."""
 
-    def holders(self) -> Mapping[str, str] | None:
+    access: Access
+    proof: str | None = None  # the hash that its password has; None for those that need none
+
+
+class CredentialAuthenticator(Protocol):
+    def admit(self, username: str | None, password: str | None) -> Admission | None:
+        """What this client may do, or None to refuse it. May raise RegistryUnavailable."""
+
+    def proofs(self) -> Mapping[str, str] | None:
         """The hash that proves each device's user name now. None where it cannot be read, or nobody has one."""
 
 
 class AllowAll:
     """Lets everybody in, for a broker that listens on the loopback."""
 
-    def admit(self, username: str | None, password: str | None) -> Access | None:
-        return EVERYTHING
+    def admit(self, username: str | None, password: str | None) -> Admission | None:
+        return Admission(EVERYTHING)
 
-    def holders(self) -> Mapping[str, str] | None:
+    def proofs(self) -> Mapping[str, str] | None:
         return None
 
 
@@ -153,34 +174,30 @@ class Authenticator:
 
     def __init__(
         self,
-        credentials: Known,
+        credentials: Credentials,
         anonymous: bool,
         own: PlatformUser | None = None,
         observed: Observed = nothing_observed,
     ) -> None:
-        self._known = credentials
+        self._credentials = credentials
         self._observed = observed
         self._anonymous = anonymous
         self._own = own
 
-    def admit(self, username: str | None, password: str | None) -> Access | None:
+    def admit(self, username: str | None, password: str | None) -> Admission | None:
         if not username:
-            return EVERYTHING if self._anonymous else None
+            return Admission(EVERYTHING) if self._anonymous else None
         if self._own is not None and username == self._own.username:
-            return EVERYTHING if hmac.compare_digest((password or "").encode(), self._own.password.encode()) else None
-        try:
-            credentials = {credential.username: credential for credential in self._known()}
-            credential_found = credentials.get(username)
-            if credential_found is None or password is None or not verify(password, credential_found.password):
-                return None
-            return device_access(credential_found, self._observed)
-        except RegistryUnavailable as error:
-            log.warning("a device was sent away: the credentials cannot be read now", problem=str(error))
+            is_right = hmac.compare_digest((password or "").encode(), self._own.password.encode())
+            return Admission(EVERYTHING) if is_right else None
+        credential = None if password is None else self._credentials.check(username, password)
+        if credential is None:
             return None
+        return Admission(device_access(credential, self._observed), credential.password)
 
-    def holders(self) -> Mapping[str, str] | None:
+    def proofs(self) -> Mapping[str, str] | None:
         try:
-            return {credential.username: credential.password for credential in self._known()}
+            return self._credentials.hashes()
         except RegistryUnavailable as error:
             log.warning("connections stay as they are: the credentials cannot be read now", problem=str(error))
             return None

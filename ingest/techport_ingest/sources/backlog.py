@@ -110,8 +110,18 @@ class ClientBacklog:
         self._last = monotonic()
         self._first: dict[str, asyncio.Event] = {}  # by topic: whether another message followed
 
+    @property
+    def watching(self) -> bool:
+        """Whether messages have to be asked about at all."""
+        return self._suspicion is not None
+
     async def delayed(self, topic: str) -> bool:
         """Whether a message that arrives now may have waited. After a restart, holds a first one for a moment."""
+        at_once = self.delayed_at_once(topic)
+        return await self.followed(topic) if at_once is None else at_once
+
+    def delayed_at_once(self, topic: str) -> bool | None:
+        """The same, as far as it is known without waiting: None where `followed` says it."""
         if self._suspicion is None:
             return False
         now = self._monotonic()
@@ -125,9 +135,13 @@ class ClientBacklog:
         if followed is not None:
             followed.set()
             return True
-        followed = self._first[topic] = asyncio.Event()
+        self._first[topic] = asyncio.Event()
+        return None
+
+    async def followed(self, topic: str) -> bool:
+        """Whether another message to the topic follows the first one within a moment."""
         try:
-            await asyncio.wait_for(followed.wait(), _HELD)
+            await asyncio.wait_for(self._first[topic].wait(), _HELD)
         except TimeoutError:
             return False
         return True

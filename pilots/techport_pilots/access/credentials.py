@@ -129,6 +129,13 @@ class Credentials:
             rows = transaction.execute(f"{_SELECT}{condition} ORDER BY username", parameters)
             return [Credential(**row._mapping) for row in rows]
 
+    def hashes(self) -> dict[str, str]:
+        """The hash of the password that proves each user name in force."""
+        condition, parameters = conditions({_IN_FORCE: now()})
+        with self._database.reading() as transaction:
+            rows = transaction.execute(f"SELECT username, password FROM credentials{condition}", parameters)  # noqa: S608
+            return {row.username: row.password for row in rows}
+
 
 def _add(transaction: Transaction, pilot: str, device: str, who: str) -> Issued:
     username, password = _free_username(transaction, pilot, device), secrets.token_hex(16)

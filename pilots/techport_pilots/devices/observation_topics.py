@@ -36,6 +36,7 @@ class ObservationTopics:
         self._lock = threading.Lock()
         self._version: int | None = None
         self._numbers: dict[Stream, int] = {}
+        self._of_devices: dict[tuple[str, str], list[int]] = {}
 
     def numbers(self) -> dict[Stream, int]:
         """The Datastream of every stream that has a topic. May raise RegistryUnavailable."""
@@ -43,12 +44,16 @@ class ObservationTopics:
         with self._lock:
             if version != self._version:
                 self._numbers, self._version = self._read(), version
+                self._of_devices = {}
+                for stream, number in sorted(self._numbers.items(), key=lambda item: item[1]):
+                    self._of_devices.setdefault(stream[:2], []).append(number)
             return self._numbers
 
     def of_device(self, pilot: str, device: str) -> tuple[str, ...]:
         """The topics of a device, by number. May raise RegistryUnavailable."""
-        own = [number for stream, number in self.numbers().items() if stream[:2] == (pilot, device)]
-        return tuple(topic_of(number) for number in sorted(own))
+        self.numbers()
+        with self._lock:
+            return tuple(topic_of(number) for number in self._of_devices.get((pilot, device), ()))
 
     def _read(self) -> dict[Stream, int]:
         pilots = {pilot.id: pilot for pilot in self._registry.pilots()}
