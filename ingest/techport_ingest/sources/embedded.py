@@ -11,7 +11,7 @@ the store recognises. Clients of MQTT 5 are told with the acknowledgement why a 
 
 The event loop has a thread of its own; the modules of its protocol are in the folder `endpoint`. Sessions,
 subscriptions and retained messages live in memory. See docs/decisions/0004-embedded-broker-holds-the-puback.md and
-docs/decisions/0031-an-ingest-endpoint-of-our-own.md.
+docs/decisions/0033-an-ingest-endpoint-of-our-own.md.
 """
 
 from __future__ import annotations
