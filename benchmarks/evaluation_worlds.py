@@ -1,29 +1,38 @@
 """Are verdicts right where the method's assumptions hold, and where they do not? Simulated and real days, with checks.
 
+    export OPENBLAS_NUM_THREADS=1  # matrices of 100 days are too small for two
     nice .venv/bin/python benchmarks/evaluation_worlds.py [--pilots 500] [--looks 200] [--only WORD] [--shard 0/2]
-    nice .venv/bin/python benchmarks/evaluation_worlds.py --first-seed 10000 --results fresh.jsonl
     nice .venv/bin/python benchmarks/evaluation_worlds.py --real ../shared/data
     nice .venv/bin/python benchmarks/evaluation_worlds.py --table
+    nice .venv/bin/python benchmarks/evaluation_worlds.py --bound
 
 A world makes levels of days, where an evaluation's statistics begin; benchmarks/evaluation.py goes the whole way from
-readings. Every finished world is a line in evaluation_worlds.jsonl, so that a run can be stopped, resumed, and
-divided among processes with --shard. `--table` prints what is there, with standard errors; docs/statistics.md has it.
-The thresholds of the checks were chosen with the pilots from seed 0 on in sight: others tell whether they hold.
+readings. Every block of pilots is a line in evaluation_worlds.jsonl, with the sum of the modules that it was judged
+by. So a run can be stopped, resumed and divided among processes with --shard, and lines of another version of the
+program are neither counted nor taken for done. All worlds advance together: after half of the time each has half of
+its pilots. `--table` prints what is there as docs/statistics.md has it, with standard errors.
+
+Thresholds were chosen with pilots of seeds below FIRST_SEED; those from there on tell whether they hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.signal import lfilter
 
+from techport_pilots.evaluation import checks, covariates, interval, looking
 from techport_pilots.evaluation.checks import (
     ComparedDays,
     alternates,
@@ -36,10 +45,16 @@ from techport_pilots.evaluation.checks import (
 from techport_pilots.evaluation.covariates import centred, weekdays
 from techport_pilots.evaluation.interval import Floats, NoInterval, fit, interval_of
 from techport_pilots.evaluation.looking import Schedule, daily_factor
+from techport_pilots.evaluation.model import Check, Interval
 
 RESULTS = Path(__file__).with_name("evaluation_worlds.jsonl")
+FIRST_SEED = 80_000
+BLOCK = 50
+"""Pilots of one world between two lines of the results."""
+
 START = 20_361  # a Monday, days since 1970-01-01
 EFFECT = -2.0
+Tally = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +74,14 @@ class World:
     level: float = 20.0
     turns: bool = False
     counts: bool = False
+    rare: bool = False  # 0.4 events a day and device
     chosen: bool = False
     adjusted: bool = False  # chosen days, with the level before
 
 
 def ar(size: int, random: np.random.Generator, persistence: float) -> Floats:
     """Stationary AR(1) with variance one."""
-    steps = random.standard_normal(size + 300)
-    for i in range(1, len(steps)):
-        steps[i] += persistence * steps[i - 1]
+    steps = lfilter([1.0], [1.0, -persistence], random.standard_normal(size + 300))
     return np.asarray(steps[300:] * np.sqrt(1 - persistence**2))
 
 
@@ -95,6 +109,7 @@ WORLDS = (
     World("4 + 4 weeks, wind", True, wind=True),
     World("4 + 4 weeks, skewed noise", True, noise=skewed),
     World("8 + 8 weeks, counts", True, weeks=(8, 8), counts=True),
+    World("8 + 8 weeks, rare events", True, weeks=(8, 8), rare=True, level=2.5),
     World("weeks that take turns, 4 x (1 + 1)", True, turns=True, persistence=0.6),
     World("a straight trend", False, trend=1.5),
     World("a straight trend, 8 + 8 weeks", False, weeks=(8, 8), trend=1.5),
@@ -128,6 +143,9 @@ def days_of(world: World, effect: float, random: np.random.Generator) -> Compare
     devices += world.level + effect * side
     if world.counts:
         devices = random.poisson(np.clip(devices * 4, 0.1, None)) / 4.0
+    if world.rare:  # 6.25 each, so that a day of three devices has the standard deviation of the other worlds
+        rate = (world.level + effect * side) / 6.25 * np.exp(0.4 * shared - 0.08)
+        devices = 6.25 * random.poisson(rate, (3, size))
     level = devices.mean(axis=0)
     street = control = None
     if world.control is not None:
@@ -159,17 +177,23 @@ def judged(days: ComparedDays, truth: float) -> dict[str, Any]:
     """One pilot: what the plain interval says, what the product says, and whether its interval covers the truth."""
     plain = interval_of(fit(days.level, days.design, days.day, days.group, 1), days.confidence)
     used, estimate, _ = estimate_effect(days)
-    interval = interval_of(estimate, days.confidence)
-    against = disagreeing(run_checks(used, estimate))
-    shown = excludes_zero(interval) and not against
+    answer = interval_of(estimate, days.confidence)
+    claims = excludes_zero(answer)
+    return outcome(plain, answer, truth, disagreeing(run_checks(used, estimate)) if claims else [])
+
+
+def outcome(plain: Interval, answer: Interval, truth: float, against: Sequence[Check]) -> dict[str, Any]:
+    """What became of one pilot. Checks decide only where the interval would claim an effect."""
+    claims = excludes_zero(answer)
+    shown = claims and not against
     return {
         "plain": excludes_zero(plain),
         "shown": shown,
-        "lower": shown and interval.high < 0,
-        "withheld": excludes_zero(interval) and bool(against),
-        "covers": interval.low <= truth <= interval.high,
-        "width": (interval.high - interval.low) / 2,
-        "against": [check.code for check in against] if excludes_zero(interval) else [],
+        "lower": shown and answer.high < 0,
+        "withheld": claims and bool(against),
+        "covers": answer.low <= truth <= answer.high,
+        "width": (answer.high - answer.low) / 2,
+        "against": [check.code for check in against] if claims else [],
     }
 
 
@@ -187,20 +211,11 @@ def chosen(world: World, effect: float, random: np.random.Generator) -> dict[str
     if world.adjusted:
         columns += [before[there], done[there]]
     estimate = fit(level[there], np.column_stack(columns), there, np.zeros(len(there), np.int64), 1)
-    interval = interval_of(estimate, 0.95)
-    against = []
+    answer = interval_of(estimate, 0.95)
+    made = []
     if not world.adjusted:
-        against = disagreeing([chosen_days(before[there], exposed_before[there][:, None], exposed[there], there)])
-    shown = excludes_zero(interval) and not against
-    return {
-        "plain": excludes_zero(interval),
-        "shown": shown,
-        "lower": shown and interval.high < 0,
-        "withheld": excludes_zero(interval) and bool(against),
-        "covers": interval.low <= effect <= interval.high,
-        "width": (interval.high - interval.low) / 2,
-        "against": [check.code for check in against],
-    }
+        made = [chosen_days(before[there], exposed_before[there][:, None], exposed[there], there)]
+    return outcome(answer, answer, effect, disagreeing(made))
 
 
 def looked(world: World, random: np.random.Generator) -> dict[str, bool]:
@@ -231,59 +246,37 @@ def looked(world: World, random: np.random.Generator) -> dict[str, bool]:
     return {"plain": any_plain or final["plain"], "shown": any_wide or final["shown"], "final": final["shown"]}
 
 
-def run(world: World, number: int, pilots: int, looks: int, first: int = 0) -> dict[str, Any]:
-    """All pilots of one world, with the seeds from `first` on."""
-    one = chosen if world.chosen else lambda w, effect, random: judged(days_of(w, effect, random), effect)
-    seeds = range(first, first + pilots)
-    null = [one(world, 0.0, np.random.default_rng([number, 0, seed])) for seed in seeds]
-    real = [one(world, EFFECT, np.random.default_rng([number, 1, seed])) for seed in seeds]
-    daily = []
-    if world.fits and not world.turns:
-        daily = [looked(world, np.random.default_rng([number, 2, seed])) for seed in range(first, first + looks)]
-    return summary(world.name, world.fits, null, real, daily)
+def pilots_of(world: World, number: int, first: int, size: int) -> Tally:
+    """So many pilots without an effect, and as many with one."""
+    make = chosen if world.chosen else lambda w, effect, random: judged(days_of(w, effect, random), effect)
+    seeds = range(first, first + size)
+    null = [make(world, 0.0, np.random.default_rng([number, 0, seed])) for seed in seeds]
+    real = [make(world, EFFECT, np.random.default_rng([number, 1, seed])) for seed in seeds]
+    return tally(null) | {f"effect {key}": value for key, value in tally(real).items()}
 
 
-def summary(
-    name: str,
-    fits: bool,
-    null: list[dict[str, Any]],
-    real: list[dict[str, Any]],
-    daily: list[dict[str, bool]] | None = None,
-) -> dict[str, Any]:
-    """The shares of one world as plain numbers."""
+def looks_of(world: World, number: int, first: int, size: int) -> Tally:
+    """So many pilots without an effect that are looked at on every day."""
+    rows = [looked(world, np.random.default_rng([number, 2, seed])) for seed in range(first, first + size)]
+    return {key: sum(row[key] for row in rows) for key in rows[0]} | {"pilots": size}
 
-    def share(rows: list[Any], key: str) -> float | None:
-        return float(np.mean([row[key] for row in rows])) if rows else None
 
-    against: dict[str, int] = {}
-    for row in null:
-        for code in row["against"]:
-            against[code] = against.get(code, 0) + 1
-    return {
-        "name": name,
-        "fits": fits,
-        "pilots": len(null),
-        "plain": share(null, "plain"),
-        "false": share(null, "shown"),
-        "lower": share(null, "lower"),
-        "withheld": share(null, "withheld"),
-        "covers": share([*null, *real], "covers"),
-        "width": share([*null, *real], "width"),
-        "power plain": share(real, "plain"),
-        "power": share(real, "shown"),
-        "verdict": None if not real else 1 - float(np.mean([row["withheld"] for row in [*null, *real]])),
-        "looks": len(daily or ()),
-        "looks plain": share(daily or [], "plain"),
-        "looks false": share(daily or [], "shown"),
-        "against": against,
-    }
+def tally(rows: Sequence[dict[str, Any]]) -> Tally:
+    """How many of the pilots; `width` is a sum, `against` counts the checks that disagree."""
+    counted = ("plain", "shown", "lower", "withheld", "covers", "width")
+    against = Counter(code for row in rows for code in row["against"])
+    return {key: sum(row[key] for row in rows) for key in counted} | {"pilots": len(rows), "against": against}
 
 
 # -- Real hours, in which no pilot did anything.
 
 
-def real_windows(shared: Path) -> list[dict[str, Any]]:
-    """Placebo pilots on Trondheim's hours: every second Monday, three lengths, with and without control and weather."""
+STREETS = ("e6-tiller", "elgeseter", "bakke-kirke", "torvet")
+WEATHER = ("precipitation", "wind_speed", "air_temperature", "relative_humidity")
+
+
+def real_days(shared: Path) -> pd.DataFrame:
+    """Daily means of every stream of Trondheim's hours that has 18 of them, a column a stream."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from tests.pilots import trondheim
 
@@ -294,37 +287,52 @@ def real_windows(shared: Path) -> list[dict[str, Any]]:
     table = grouped.mean().where(grouped.count() >= 18).unstack("stream")
     streams = batch.streams
     table.columns = pd.Index([f"{streams[int(i)].device} {streams[int(i)].quantity}" for i in table.columns])
-    table = table.reindex(pd.date_range(table.index[0], table.index[-1]))
-    dust = [f"{place} pm10" for place in ("e6-tiller", "elgeseter", "bakke-kirke", "torvet")]
-    weather = [
-        f"voll {quantity}" for quantity in ("precipitation", "wind_speed", "air_temperature", "relative_humidity")
+    return table.reindex(pd.date_range(table.index[0], table.index[-1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class RealKind:
+    """Placebo pilots on real days: every second Monday of every street."""
+
+    name: str
+    weeks: int
+    streets: tuple[str, ...]
+    control: bool = False
+    weather: bool = False
+
+    def windows(self, table: pd.DataFrame) -> Tally:
+        """All of them."""
+        weather = [f"voll {quantity}" for quantity in WEATHER] if self.weather else []
+        rows = []
+        for street in self.streets:
+            others = table[[o for o in self.streets if o != street]].mean(axis=1) if self.control else None
+            for start in range(0, len(table) - 14 * self.weeks, 14):
+                days = _window(table, street, others, weather, start, self.weeks)
+                if days is None:
+                    continue
+                try:
+                    rows.append(judged(days, 0.0))
+                except NoInterval:
+                    continue
+        return tally(rows)
+
+
+def real_kinds(table: pd.DataFrame) -> list[RealKind]:
+    dust = tuple(f"{street} pm10" for street in STREETS)
+    traffic = tuple(name for name in table.columns if name.endswith("vehicle_count"))
+    return [
+        RealKind(f"{name}, {weeks} + {weeks} weeks", weeks, streets, control, weather)
+        for weeks in (2, 4, 8)
+        for name, streets, control, weather in (
+            ("PM10, one station", dust, False, False),
+            ("PM10, weather adjusted", dust, False, True),
+            ("PM10, control group", dust, True, False),
+            ("PM10, control and weather", dust, True, True),
+            ("traffic", traffic, False, False),
+            ("air temperature", ("voll air_temperature",), False, False),
+            ("wind speed", ("voll wind_speed",), False, False),
+        )
     ]
-    traffic = [name for name in table.columns if name.endswith("vehicle_count")]
-    rows = []
-    for weeks in (2, 4, 8):
-        for name, streets, control, covariates in (
-            ("PM10, one station", dust, False, []),
-            ("PM10, weather adjusted", dust, False, weather),
-            ("PM10, control group", dust, True, []),
-            ("PM10, control and weather", dust, True, weather),
-            ("traffic", traffic, False, []),
-            ("air temperature", [weather[2]], False, []),
-            ("wind speed", [weather[1]], False, []),
-        ):
-            found = []
-            for street in streets:
-                others = table[[other for other in streets if other != street]].mean(axis=1) if control else None
-                for start in range(0, len(table) - 14 * weeks, 14):
-                    days = _window(table, street, others, covariates, start, weeks)
-                    if days is None:
-                        continue
-                    try:
-                        found.append(judged(days, 0.0))
-                    except NoInterval:
-                        continue
-            rows.append(summary(f"{name}, {weeks} + {weeks} weeks (real)", False, found, []))
-            print(rows[-1]["name"], len(found), rows[-1]["plain"], rows[-1]["false"], rows[-1]["against"], flush=True)
-    return rows
 
 
 def _window(
@@ -390,57 +398,128 @@ def best_check(world: World, kept: float = 0.9, pilots: int = 4000) -> tuple[flo
     return float(shown[1].mean()), float((shown[1] & (doubt[1] <= limit)).mean())
 
 
-# -- The table.
+# -- The tables.
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """What docs/statistics.md prints. ± is one standard error."""
-    head = (
-        "| world | pilots | covers | false effects, interval alone | with checks | false “target met” | withheld |"
-        " verdict given | effect found, interval alone | with checks | any of all looks |\n" + "|---" * 11 + "|"
-    )
-    lines = [head]
-    for of_kind in (True, False):
-        for row in rows:
-            if row["fits"] != of_kind:
-                continue
-            n = row["pilots"]
-            lines.append(
-                f"| {row['name']} | {n} | {_share(row['covers'], 2 * n if row['power'] is not None else n)} | "
-                f"{_share(row['plain'], n)} | {_share(row['false'], n)} | {_share(row['lower'], n)} | "
-                f"{_share(row['withheld'], n)} | {_share(row['verdict'], 2 * n)} | {_share(row['power plain'], n)} | "
-                f"{_share(row['power'], n)} | {_share(row['looks false'], row['looks'])} |"
-            )
+def share(count: float, n: int) -> str:
+    """In per cent, with one standard error."""
+    if not n:
+        return "–"
+    part = count / n
+    return f"{100 * part:.1f} ±{100 * np.sqrt(max(part * (1 - part), 0.25 / n) / n):.1f} %"
+
+
+def tables(done: dict[tuple[str, str], Tally]) -> str:
+    """What docs/statistics.md prints."""
+    worlds = [(world, done["pilots", world.name]) for world in WORLDS if ("pilots", world.name) in done]
+    head: tuple[str, ...] = ("world", "pilots", "covers", "false effects, interval alone", "with checks")
+    head += ("false “target met”", "withheld", "verdict given", "effect found, interval alone", "with checks")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for world, row in worlds:
+        n = row["pilots"]
+        withheld = row["withheld"] + row["effect withheld"]
+        figures = [
+            share(row["covers"] + row["effect covers"], 2 * n),
+            *(share(row[key], n) for key in ("plain", "shown", "lower", "withheld")),
+            share(2 * n - withheld, 2 * n),
+            *(share(row[f"effect {key}"], n) for key in ("plain", "shown")),
+        ]
+        lines.append(f"| {world.name} | {n} | {' | '.join(figures)} |")
+    real = [(name, row) for (kind, name), row in done.items() if kind == "real"]
+    lines += ["", "| real days | windows | interval alone | with checks | withheld |", "|---" * 5 + "|"]
+    for name, row in real:
+        n = row["pilots"]
+        lines.append(f"| {name} | {n} | {' | '.join(share(row[key], n) for key in ('plain', 'shown', 'withheld'))} |")
+    fitting = [row for world, row in worlds if world.fits]
+    compared = [row for world, row in worlds if world.fits and not world.turns]
+    breaking = [row for world, row in worlds if not world.fits]
+    windows = [row for _, row in real]
+    lines += ["", "| | pilots | interval alone | with checks | false “target met” |", "|---" * 5 + "|"]
+    for name, rows in (
+        ("false effects, fitting worlds", fitting),
+        ("false effects, breaking worlds", breaking),
+        ("false effects, real windows", windows),
+        ("false effects, breaking worlds and real windows, each pilot once", [*breaking, *windows]),
+    ):
+        n = sum(row["pilots"] for row in rows)
+        sums = " | ".join(share(sum(row[key] for row in rows), n) for key in ("plain", "shown", "lower"))
+        lines.append(f"| {name} | {n} | {sums} |")
+    each = [row["shown"] / row["pilots"] for row in [*breaking, *windows] if row["pilots"]]
+    plain, found = (sum(row[f"effect {key}"] for row in compared) for key in ("plain", "shown"))
+    lines.append("")
+    if each:
+        lines.append(f"breaking worlds and kinds of windows, each once: {100 * np.mean(each):.1f} % of {len(each)}")
+    if compared:
+        lines.append(f"found in fitting worlds but that which takes turns: {found} of {plain}, {found / plain:.1%}")
+    lines += ["", "| world | pilots | plain interval, any look | product, any look | at the end alone |"]
+    lines.append("|---" * 5 + "|")
+    looks = [(name, row) for (kind, name), row in done.items() if kind == "looks"]
+    for name, row in [*looks, ("all", _summed(row for _, row in looks))] if looks else []:
+        n = row["pilots"]
+        lines.append(f"| {name} | {n} | {' | '.join(share(row[key], n) for key in ('plain', 'shown', 'final'))} |")
     return "\n".join(lines)
 
 
-def _share(share: float | None, n: int) -> str:
-    if share is None or not n:
-        return "–"
-    return f"{100 * share:.1f} ±{100 * np.sqrt(max(share * (1 - share), 0.25 / n) / n):.1f} %"
+def _summed(rows: Iterator[Tally]) -> Tally:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update({key: value for key, value in row.items() if not key.endswith("against")})
+    return dict(total)
 
 
-def pooled(rows: list[dict[str, Any]]) -> str:
-    """The targets in one line each."""
-    broken = [row for row in rows if not row["fits"]]
-    fitting = [row for row in rows if row["fits"]]
-    out = []
-    for key in ("plain", "false", "lower", "withheld"):
-        total = max(1, sum(row["pilots"] for row in broken))
-        out.append(
-            f"broken and real, {key}: {100 * sum(r[key] * r['pilots'] for r in broken) / total:.1f} % of {total}"
-        )
-    if fitting:
-        power = sum(row["power"] for row in fitting) / sum(row["power plain"] for row in fitting)
-        out.append(f"fitting, power with checks ÷ interval alone: {power:.3f}")
-    return "\n".join(out)
+# -- A run that can be stopped.
+
+
+def program() -> str:
+    """A sum of the modules that judge."""
+    text = b"".join(Path(str(module.__file__)).read_bytes() for module in (checks, covariates, interval, looking))
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One line of the results."""
+
+    kind: str  # pilots, looks or real
+    name: str
+    first: int
+    size: int
+    run: Callable[[], Tally]
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        return self.kind, self.name, self.first, self.size
+
+
+def tasks(asked: argparse.Namespace) -> Iterator[Task]:
+    """What is asked for, a block of every world before the second block of any."""
+    if asked.real is not None:
+        days = real_days(asked.real)
+        for kind in real_kinds(days):
+            yield Task("real", kind.name, 0, 0, partial(kind.windows, days))
+        return
+    worlds = [(number, world) for number, world in enumerate(WORLDS) if asked.only in world.name]
+    for begin in range(0, max(asked.pilots, asked.looks), BLOCK):
+        first = asked.first_seed + begin
+        for make, kind, asked_for in ((pilots_of, "pilots", asked.pilots), (looks_of, "looks", asked.looks)):
+            size = min(BLOCK, asked_for - begin)
+            for number, world in worlds:
+                if size > 0 and (kind == "pilots" or (world.fits and not world.turns)):
+                    yield Task(kind, world.name, first, size, partial(make, world, number, first, size))
+
+
+def finished(results: Path, version: str) -> dict[tuple[str, str, int, int], Tally]:
+    """Lines that this version of the program made."""
+    lines = map(json.loads, results.read_text("utf-8").splitlines()) if results.exists() else iter(())
+    of_now = [line for line in lines if line["program"] == version]
+    return {(line["kind"], line["name"], line["first"], line["size"]): line["tally"] for line in of_now}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pilots", type=int, default=500, help="with the effect, and as many without, per world")
     parser.add_argument("--looks", type=int, default=200, help="pilots that are looked at every day, per fitting world")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the pilots, for others than those of the table")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the pilots")
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     parser.add_argument("--shard", default="0/1", help="this part of so many: 0/2 and 1/2 in two processes")
     parser.add_argument("--real", type=Path, help="a folder with datasets/trondheim-ntnu: placebo windows of its days")
@@ -448,33 +527,30 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is finished")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    lines = asked.results.read_text("utf-8").splitlines() if asked.results.exists() else []
-    done = {row["name"]: row for row in map(json.loads, lines)}
     if asked.bound:
         for world in WORLDS:
             if (world.trend or world.season) and world.control is None:
                 without, best = best_check(world)
                 print(f"{world.name}: {without:.3f} without a check, {best:.3f} with the best")
         return
+    version = program()
+    done = finished(asked.results, version)
     if asked.table:
-        print(table(list(done.values())))
-        print(pooled(list(done.values())))
+        by_name: dict[tuple[str, str], list[Tally]] = {}
+        for (kind, name, _, _), counted in done.items():
+            by_name.setdefault((kind, name), []).append(counted)
+        print(tables({key: _summed(iter(blocks)) for key, blocks in by_name.items()}))
         return
-    rows = []
+    part, parts = map(int, asked.shard.split("/"))
     with asked.results.open("a", encoding="utf-8") as file:
-        if asked.real is not None:
-            rows = real_windows(asked.real)
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-            return
-        part, parts = map(int, asked.shard.split("/"))
-        for number, world in enumerate(WORLDS):
-            finished = done.get(world.name, {}).get("pilots", 0) >= asked.pilots
-            if number % parts != part or asked.only not in world.name or finished:
+        for position, task in enumerate(tasks(asked)):
+            if position % parts != part or task.key in done:
                 continue
-            row = run(world, number, asked.pilots, asked.looks, asked.first_seed)
-            file.write(json.dumps(row) + "\n")
+            kind, name, first, size = task.key
+            line = {"program": version, "kind": kind, "name": name, "first": first, "size": size}
+            file.write(json.dumps(line | {"tally": task.run()}) + "\n")
             file.flush()
-            print(row, flush=True)
+            print(kind, name, first, flush=True)
 
 
 if __name__ == "__main__":

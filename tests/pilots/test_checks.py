@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from techport_pilots.evaluation.checks import ComparedDays, chosen_days, disagreeing, smooth_evidence
+from techport_pilots.evaluation import checks
+from techport_pilots.evaluation.checks import (
+    ComparedDays,
+    chosen_days,
+    disagreeing,
+    estimate_effect,
+    run_checks,
+    smooth_evidence,
+    trend_column,
+)
 from techport_pilots.evaluation.interval import fit, fit_in_turns, half_width
 from techport_pilots.model import Covariate, DeviceDefinition, StreamDefinition
 from techport_storage.microseconds import HOUR
@@ -59,28 +68,64 @@ def test_what_is_not_settled_says_which_check_and_what_would_settle_it():
     assert all(check.text.code in codes and check.would_settle.code in codes for check in against)
 
 
+def eight_weeks(level):
+    """Four weeks against four."""
+    day = np.arange(56)
+    side = (day >= 28).astype(np.int64)
+    return ComparedDays(
+        level=level,
+        side=side,
+        day=20_361 + day,
+        design=np.column_stack([np.ones(56), side]),
+        group=side,
+        raw=pd.DataFrame(index=pd.RangeIndex(56)),
+        confidence=0.95,
+    )
+
+
+def evidence_of(level):
+    days = eight_weeks(level)
+    both = fit(days.level, np.column_stack([days.design, trend_column(days.day)]), days.day, days.group, 1)
+    return smooth_evidence(days, both)
+
+
 @pytest.mark.parametrize(("course", "smooth"), [("step", False), ("trend", True), ("spring", True), ("nothing", None)])
 def test_a_step_is_told_from_a_smooth_course(course, smooth):
     """Each by as much as the noise of ten pilots allows; of nothing at all neither is likelier."""
     day = np.arange(56)
     side = (day >= 28).astype(np.int64)
     shape = {"step": 1.0 * side, "trend": day / 28 - 1, "spring": -np.cos(np.pi * day / 56), "nothing": 0.0 * day}
-    evidence = []
-    for seed in range(10):
-        days = ComparedDays(
-            level=persistent(0.4, seed, 56) + 3 * shape[course],
-            side=side,
-            day=20_361 + day,
-            design=np.column_stack([np.ones(56), side]),
-            group=side,
-            raw=pd.DataFrame(index=pd.RangeIndex(56)),
-            confidence=0.95,
-        )
-        evidence.append(smooth_evidence(days, 0.4))
+    evidence = [evidence_of(persistent(0.4, seed, 56) + 3 * shape[course]) for seed in range(10)]
     if smooth is None:
         assert abs(np.mean(evidence)) < 1
     else:
         assert np.mean(np.array(evidence) > 0) >= 0.9 if smooth else np.mean(np.array(evidence) > 0) <= 0.1
+
+
+def test_a_course_that_is_left_in_the_days_does_not_hide_behind_persistence(monkeypatch):
+    """Of days that know nothing of one another, a spring makes the residuals of a step look persistent."""
+    judged_with = []
+
+    def remember(days, both):
+        judged_with.append(both.autocorrelation)
+        return 0.0
+
+    monkeypatch.setattr(checks, "smooth_evidence", remember)
+    spring = -1.5 * np.cos(np.pi * np.arange(56) / 56)
+    of_step = []
+    for seed in range(10):
+        days, estimate, _ = estimate_effect(eight_weeks(persistent(0.0, seed, 56) + spring))
+        run_checks(days, estimate)
+        of_step.append(estimate.autocorrelation)
+    assert np.mean(judged_with) < np.mean(of_step) - 0.05
+
+
+def test_days_that_hardly_vary_any_more_are_no_smooth_course():
+    """No hour above the threshold since the intervention: what the days before did by chance is not half a season."""
+    during = np.arange(56) >= 28
+    for seed in range(20):
+        noise = persistent(0.3, seed, 56)
+        assert evidence_of(np.where(during, 0.02 * noise, 2 + noise)) < checks.SMOOTH
 
 
 def test_one_device_that_drifts_does_not_make_an_effect_of_three():

@@ -30,7 +30,7 @@ from techport_pilots.i18n import Message
 MIN_INDEPENDENT = 8.0
 """Independent days, of both sides together, below which the error itself is a guess."""
 
-SMOOTH = 1.0
+SMOOTH = 0.85
 """Log of how much likelier a course without a step must make the days than the step does, to be held against it.
 
 Within a few weeks a trend and a step of the same fit lie about one standard error apart, so no check tells them apart
@@ -63,6 +63,7 @@ OUTSIDE = 0.25
 
 _MAXIMUM_DEVICES = 12
 _CERTAIN = 0.99  # for signs that are looked for at each of several devices
+_LEAST_NOISE = 0.1  # of one side, as a share of the other's
 _STEP = 7  # days from one earlier window to the next
 _YEAR = 364  # days: whole weeks, so that weekdays stand against weekdays
 _EARLIER_YEARS = 2
@@ -233,7 +234,7 @@ def _trend(days: ComparedDays, estimate: Fit) -> Check | None:
         return check("trend", "agrees", message("check.trend.alternates"))
     with_trend = _refit(days, np.column_stack([days.design, trend_column(days.day)]))
     params = {"effect": _short((with_trend or estimate).value)}
-    if smooth_evidence(days, estimate.autocorrelation) > SMOOTH:
+    if smooth_evidence(days, with_trend or estimate) > SMOOTH:
         settle = message("settle.control-or-longer-baseline")
         return check("trend", "disagrees", message("check.trend.disagrees", **params), settle)
     if with_trend is None:  # it is among the columns
@@ -244,14 +245,16 @@ def _trend(days: ComparedDays, estimate: Fit) -> Check | None:
     return check("trend", "warns", message("check.trend.warns", **params))
 
 
-def smooth_evidence(days: ComparedDays, autocorrelation: float) -> float:
+def smooth_evidence(days: ComparedDays, both: Fit) -> float:
     """How much likelier than a step a smooth course makes the days.
 
     Parameters
     ----------
     days : ComparedDays
-    autocorrelation : float
-        From one day to the next.
+    both : Fit
+        Of step and trend together. Its residuals tell the noise: the day-to-day autocorrelation, and its size on either
+        side. A trend that a step leaves in the days looks like persistence, which hides it; and where a threshold is no
+        longer exceeded at all, days that hardly vary say more than those that did before.
 
     Returns
     -------
@@ -261,7 +264,9 @@ def smooth_evidence(days: ComparedDays, autocorrelation: float) -> float:
         allowed for, that of the half wave.
     """
     distance = np.abs(days.day[:, None] - days.day[None, :])
-    whiten = np.linalg.inv(np.linalg.cholesky(max(0.0, autocorrelation) ** distance.astype(float)))
+    sizes = np.array([np.sqrt((both.residuals[days.side == side] ** 2).mean()) for side in (0, 1)])
+    sizes = np.maximum(sizes, _LEAST_NOISE * sizes.max())[days.side]
+    whiten = np.linalg.inv(np.linalg.cholesky(max(0.0, both.autocorrelation) ** distance.astype(float))) / sizes
     level = whiten @ days.level
     adjusted = whiten @ np.column_stack([np.ones(len(days.day)), days.design[:, 2:]])
     passed = (days.day - days.day.min()) / (np.ptp(days.day) + 1)
@@ -431,6 +436,8 @@ def _drift(days: ComparedDays, estimate: Fit) -> Check | None:
             continue
         try:
             step = fit(own[present], days.design[present], days.day[present], days.group[present], 1)
+            if not excludes_zero(interval_of(step, _CERTAIN)):
+                continue
             without = fit(
                 _less_control(days, others.to_numpy())[present],
                 days.design[present],
@@ -441,7 +448,7 @@ def _drift(days: ComparedDays, estimate: Fit) -> Check | None:
         except NoInterval:
             continue
         left = without.value / estimate.value if estimate.value else 1.0
-        if excludes_zero(interval_of(step, _CERTAIN)) and left < WITHOUT_REMAINS:
+        if left < WITHOUT_REMAINS:
             params = {"device": str(name), "effect": _short(without.value)}
             return check(
                 "device-drift", "disagrees", message("check.drift.disagrees", **params), message("settle.check-device")

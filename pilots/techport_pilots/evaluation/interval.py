@@ -316,7 +316,7 @@ def _innovations(
     cosines = np.sqrt(2 / len(steps)) * np.cos(np.pi * np.outer(np.arange(1, count + 1), position))
     projection = cosines @ (residuals[current] - rho * residuals[before])
     from_noise = cosines @ (maker[current] - rho * maker[before])
-    expected = np.einsum("ij,jk,ik->i", from_noise, covariance, from_noise)
+    expected = ((from_noise @ covariance) * from_noise).sum(axis=1)
     usable = expected > 0.05  # a cosine that a regressor has taken away says nothing
     if not usable.any():
         raise NoInterval("nothing-left")
