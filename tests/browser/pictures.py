@@ -82,9 +82,10 @@ def _settle(page: Page) -> None:
     """Until nothing is being calculated any more, and the charts in sight are drawn."""
     expect(page.locator(".calculating")).to_have_count(0, timeout=120_000)
     page.wait_for_function(
-        "[...document.querySelectorAll('figure.chart .plot')].filter((plot) => {"
+        # A function: an expression that is not true at once is evaluated again, which the page's policy forbids.
+        "() => [...document.querySelectorAll('figure.chart .plot')].filter((plot) => {"
         " const box = plot.getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; })"
-        ".every((plot) => plot.querySelector('svg, canvas') || plot.closest('.empty'))",
+        ".every((plot) => plot.querySelector('svg, canvas') || plot.textContent === 'no readings in this range')",
         timeout=PATIENCE_MS,
     )
     page.wait_for_timeout(300)  # transitions
