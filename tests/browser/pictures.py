@@ -93,7 +93,7 @@ def _settle(page: Page) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="techport-pictures-") as folder, Platform(Path(folder), "demo") as platform:
-        wait_until(lambda: evaluated(platform), 300)
+        wait_until(lambda: evaluated(platform))
         root = hasattr(os, "geteuid") and os.geteuid() == 0
         with sync_playwright() as playwright:
             arguments = [*ARGUMENTS, *(["--no-sandbox"] if root else [])]

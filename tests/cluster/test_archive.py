@@ -487,7 +487,7 @@ def test_a_platform_keeps_its_archive_up_to_date_and_says_so(tmp_path: Path, mon
         parts.readings.write(Batch.of(readings()[:600]))
         table = ArchiveTable.open(str(tmp_path / "archive"))
         with archiving.archiving(settings, parts.registry.database, parts.readings):
-            until = time.monotonic() + 120
+            until = time.monotonic() + 300
             while table.snapshot().archived is None:
                 assert time.monotonic() < until
                 time.sleep(0.05)

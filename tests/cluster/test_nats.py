@@ -82,7 +82,7 @@ def connected(cluster: NatsCluster, events: list[SessionEvent] | None = None, **
         return True
 
     source = NatsSource(NatsSettings(servers=cluster.servers, **settings), note)  # type: ignore[arg-type]
-    eventually(lambda: source.connected, "the source pulls", 60)
+    eventually(lambda: source.connected, "the source pulls")
     return source
 
 
@@ -312,7 +312,7 @@ def test_three_killed_servers_lose_nothing(nats: NatsCluster, tmp_path: Path) ->
         time.sleep(1.5)
         nats.kill(node)
         killed, stored = time.monotonic(), ingest.total().stored
-        eventually(lambda stored=stored: ingest.total().stored > stored + 100, "readings are stored again", 60)  # type: ignore[misc]
+        eventually(lambda stored=stored: ingest.total().stored > stored + 100, "readings are stored again")  # type: ignore[misc]
         pauses.append(round(time.monotonic() - killed, 1))
         nats.start_node(node)
         nats.wait()
@@ -321,7 +321,7 @@ def test_three_killed_servers_lose_nothing(nats: NatsCluster, tmp_path: Path) ->
         (f"lamp-{number // EACH + 1}", "pm10", float(NOON + number), float(number % 97), 0)
         for number in devices.acknowledged
     )
-    eventually(lambda: len(ingest.rows()) >= len(expected), "everything is stored", 60)
+    eventually(lambda: len(ingest.rows()) >= len(expected), "everything is stored")
     ingest.stop()
     assert ingest.rows() == expected
     report = audit(ingest.ledger, ingest.store)

@@ -82,7 +82,7 @@ def test_a_session_with_a_queue_and_no_worker_is_noticed(tmp_path: Path, mosquit
     device.disconnect()
     device.loop_stop()
     # mosquitto renews its own figures every ten seconds
-    sessions = wait_until(lambda: _checks(tmp_path, mqtt=f"127.0.0.1:{port}").get("sessions"), 40)
+    sessions = wait_until(lambda: _checks(tmp_path, mqtt=f"127.0.0.1:{port}").get("sessions"))
     assert sessions.state == "warning"
     assert "drain" in sessions.remedy
 

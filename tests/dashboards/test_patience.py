@@ -97,7 +97,7 @@ def test_a_question_over_more_than_may_be_read_is_refused_before_the_store_begin
 
 def wait_for(condition: object) -> None:
     assert callable(condition)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -297,7 +297,7 @@ def _walk(deployment: Deployment) -> dict[str, Any]:
     one_device = _one_device(deployment, definitions[1].stem)
     deployment.services["simulator"]["command"][-1] = "0"  # hours of history: none, to be quick
     deployment.start("simulator")
-    until = time.monotonic() + 180
+    until = time.monotonic() + 300
     while len(_devices(items := _get("/api/v1/latest")["items"])) < 40 and time.monotonic() < until:
         time.sleep(0.5)
     for step in (["start"], ["end"], ["close", "--yes"]):

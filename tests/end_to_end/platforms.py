@@ -64,7 +64,7 @@ class Platform:
                 self.process.kill()
                 self.process.wait()
 
-    def start(self, patience: float = 120.0) -> None:
+    def start(self, patience: float = 300.0) -> None:
         """Start, and return when /readyz says yes."""
         with self.log.open("ab") as log:
             environment = {**os.environ, "TECHPORT_LOG_FORMAT": "json"}
@@ -109,7 +109,7 @@ class Platform:
     def run(self, *arguments: str, expect: int = 0) -> str:
         """Another techport command on the same data folder; its output. The exit code must be `expect`."""
         result = subprocess.run(
-            [*TECHPORT, *arguments, "--data", str(self.data)], capture_output=True, text=True, timeout=120, check=False
+            [*TECHPORT, *arguments, "--data", str(self.data)], capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == expect, f"{arguments} gave {result.returncode}:\n{result.stdout}{result.stderr}"
         return result.stdout
@@ -151,7 +151,7 @@ class Device:
         self._client.loop_stop()
 
 
-def wait_until(condition: Any, patience: float = 20.0) -> Any:
+def wait_until(condition: Any, patience: float = 300.0) -> Any:
     """The first true value of `condition`; fails with its last value after `patience` seconds."""
     until = time.monotonic() + patience
     while True:

@@ -18,7 +18,7 @@ __all__ = ["chromium"]
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with Platform(tmp_path_factory.mktemp("demo"), "demo") as platform:
-        wait_until(lambda: evaluated(platform), 300)
+        wait_until(lambda: evaluated(platform))
         yield platform
 
 

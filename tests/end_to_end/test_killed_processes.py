@@ -56,7 +56,7 @@ def test_the_same_command_brings_everything_back(tmp_path: Path) -> None:
             for _ in range(20):
                 device.publish(TOPIC, {"time": START + stored, "pm10": stored}).wait_for_publish(30)
                 stored += 1
-            wait_until(lambda expected=stored: _count(platform) == expected, 60)
+            wait_until(lambda expected=stored: _count(platform) == expected)
             device.close()
             assert len(left_behind(platform.data / "mosquitto")) == 1
         assert "the sums agree" in platform.run("audit")
@@ -82,7 +82,7 @@ def test_a_killed_demo_leaves_no_devices_behind(tmp_path: Path) -> None:
     with Platform(tmp_path, "demo", "--no-history") as platform:
         assert processes_with("--mqtt", f"127.0.0.1:{platform.mqtt_port}")
         platform.kill()
-        wait_until(lambda: processes_with("--mqtt", f"127.0.0.1:{platform.mqtt_port}") == [], 60)
+        wait_until(lambda: processes_with("--mqtt", f"127.0.0.1:{platform.mqtt_port}") == [])
         platform.start()
 
 

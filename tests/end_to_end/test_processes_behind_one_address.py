@@ -112,13 +112,13 @@ def test_what_visitors_began_at_one_process_goes_on_at_the_other(site: Site) -> 
 
     # The job of the process that was killed has failed, and what to do about it is said; then it is done.
     assert site.ask("/api/v1/me", cookie=cookie)["who"] == "kari@example.org"
-    failed = wait_until(lambda: _when_over(site.ask(f"/api/v1/jobs/{job['id']}")), 90)
+    failed = wait_until(lambda: _when_over(site.ask(f"/api/v1/jobs/{job['id']}")))
     assert failed["state"] == "failed"
     assert "Begin it again" in failed["problem"]
     leases.release("retention", "test")
     job = site.ask("/api/v1/pilots/test-street/erasure", erasure)
     first.start()
-    done = wait_until(lambda: _when_over(site.ask(f"/api/v1/jobs/{job['id']}", server=first.http)), 60)
+    done = wait_until(lambda: _when_over(site.ask(f"/api/v1/jobs/{job['id']}", server=first.http)))
     assert done["state"] == "done", done
     assert done["result"]["receipts"][0]["rows"] == 2
 

@@ -175,7 +175,7 @@ def ingestor(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 def end(process: subprocess.Popen[bytes], log: Path) -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0, log.read_text()
+    assert process.wait(timeout=300) == 0, log.read_text()
 
 
 def open_session(settings: Settings) -> None:

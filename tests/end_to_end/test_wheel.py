@@ -35,7 +35,7 @@ def test_a_wheel_in_an_empty_environment_runs_the_demo(tmp_path: Path) -> None:
 
     command = (str(tmp_path / "environment/bin/techport"),)
     with Platform(tmp_path, "demo", "--no-history", command=command) as platform:
-        wait_until(lambda: len(platform.get("/api/v1/latest")["items"]) > 50, 60)
+        wait_until(lambda: len(platform.get("/api/v1/latest")["items"]) > 50)
         page = platform.read("/").decode()
         assert "<svg" in page
         assert platform.interrupt() == 0

@@ -108,14 +108,14 @@ def test_any_worker_may_be_killed_and_one_may_leave(
         for name in names:
             workers.start(name)
         for name in names:
-            wait_until(lambda name=name: workers.is_connected(name), 90)
+            wait_until(lambda name=name: workers.is_connected(name))
         published = _publish_while_killing(mosquitto.settings.port, workers, names)
         workers.kill("w3")  # and it will not come back
         drained = workers.drain("w3")
         assert "its session at the broker is gone" in drained
         store = open_store(store_url)
         ledger = Ledger(registry.database)
-        wait_until(lambda: _stored(store) == MESSAGES and _booked(ledger) >= published, 180)
+        wait_until(lambda: _stored(store) == MESSAGES and _booked(ledger) >= published)
     finally:
         workers.stop()
     rows = store.read(Query(select=Selection(pilots=("test-street",)))).read_all()

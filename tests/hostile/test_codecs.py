@@ -113,7 +113,7 @@ def test_what_goes_on_after_the_answer_is_ended() -> None:
     assert codec(b"", 1) == {"x": 1}
     pid = codec.pid
     assert pid is not None
-    eventually(lambda: _ended(pid), "the process is ended", 120)
+    eventually(lambda: _ended(pid), "the process is ended")
     codec.close()
 
 

@@ -113,7 +113,7 @@ def test_what_a_text_occurs_in_is_erased_from_every_file(tmp_path: Path, broker:
         assert Audited.model_validate(_audited(platform)).report.ok
 
         allowed = {"mosquitto/mosquitto.db"}  # has the retained message of somebody else
-        eventually(lambda: _holding(platform.data, CANARY, MAC, bare) <= allowed, "no other file holds it", 40)
+        eventually(lambda: _holding(platform.data, CANARY, MAC, bare) <= allowed, "no other file holds it")
         assert platform.get("/api/v1/readings?pilot=test-street&device=lamp-1")["items"], "the rest stays"
 
         assert _posted(platform, PATH, {"device": "lamp-1", "confirm": "test-street"}, token=False)[0] in (

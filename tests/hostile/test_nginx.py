@@ -48,7 +48,7 @@ def nginx(folder: Path, location: str, behind: str) -> Iterator[str]:
     )
     process = subprocess.Popen([program, "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while True:
             try:
                 httpx.get(f"http://127.0.0.1:{port}/healthz")

@@ -143,7 +143,7 @@ def reading(number: int, **values: float) -> bytes:
     return f'{{"time": {NOON + number}{pairs}}}'.encode()
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout: float = 300.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s in vain until {what}"

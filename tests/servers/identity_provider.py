@@ -62,7 +62,7 @@ def nanoidp(folder: Path, port: int) -> Iterator[NanoIdp]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             try:
                 httpx.get(f"{issuer}/.well-known/openid-configuration").raise_for_status()

@@ -82,7 +82,7 @@ class Influxd:
         ]
         with (self.folder / "influxd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"influxd does not start: {(self.folder / 'influxd.log').read_text()[-2000:]}")

@@ -63,7 +63,7 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
 
 
 def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while True:
         try:
             httpx.get(f"{endpoint}/moto-api/", timeout=5)

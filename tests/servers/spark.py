@@ -81,7 +81,7 @@ class Spark:
             self.processes[name] = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
     def _wait(self, workers: int) -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while True:
             try:
                 state = httpx.get(f"http://127.0.0.1:{self._page}/json/", timeout=5).json()
