@@ -1,5 +1,14 @@
-"""`python -m techport` is `techport`."""
+"""`python -m techport` is `techport`: the entry point of both."""
 
-from techport.cli import main
+from techport.importing import importing
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    with importing():
+        from techport import cli
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

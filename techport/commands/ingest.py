@@ -13,6 +13,7 @@ from techport import options
 from techport.commands.run import begin, check_exposure, check_port, import_pilots, interrupt
 from techport.data_dir import lock
 from techport.errors import CannotRun
+from techport.importing import importing
 from techport.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,8 @@ def ingest(
     check_exposure(settings, broker=False, pages=own_web)
     if own_web:
         check_port(settings.http_address, "--http")
-    from techport import platform
+    with importing():
+        from techport import platform
 
     wait = platform.wait_for_signal()
     with (
@@ -59,7 +61,8 @@ def ingest(
         ):
             log.info("ingesting", broker=settings.mqtt, worker=settings.worker)
             if own_web:
-                from techport import web
+                with importing():
+                    from techport import web
 
                 web.web(settings, parts, web.pipeline_health(pipeline), reached.relay).run()
             else:

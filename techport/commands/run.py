@@ -27,6 +27,7 @@ from techport.archiving import archiving
 from techport.commands.link import people_sign_in, sign_in_address
 from techport.data_dir import lock
 from techport.errors import CannotRun
+from techport.importing import importing
 from techport.mail import sending_mail
 from techport.settings import Address, Settings, load_settings
 from techport_pilots.children import end_child, start_child
@@ -96,7 +97,8 @@ def serve(
     settings = begin(data=data, http=http, store=store, registry=registry, insecure=insecure)
     check_exposure(settings, broker=False)
     check_port(settings.http_address, "--http")
-    from techport import platform, web
+    with importing():
+        from techport import platform, web
 
     with (
         platform.stores(settings) as parts,
@@ -145,7 +147,8 @@ def _run_everything(settings: Settings, pilots: list[Path], district: _District 
     check_port(settings.http_address, "--http")
     if settings.store_address is not None:
         check_port(Address.parse(settings.store_address), "store_address")
-    from techport import platform, web
+    with importing():
+        from techport import platform, web
 
     if settings.broker != "external":
         platform.end_brokers_left_behind(settings)

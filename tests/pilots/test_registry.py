@@ -248,6 +248,17 @@ assert "alembic" not in sys.modules"""
     subprocess.run([sys.executable, "-c", program, registry_url], check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_a_command_that_serves_nothing_does_not_wait_for_the_web_server() -> None:
+    """Its import takes longer than everything else together."""
+    program = """import sys
+import techport.cli
+assert "techport_dashboards.app" not in sys.modules
+assert "fastapi" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
     registry = Registry.open(f"sqlite:///{tmp_path}/folder/that/is/new/registry.sqlite")
     with registry.database.reading() as transaction:
