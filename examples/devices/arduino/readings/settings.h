@@ -1,0 +1,9 @@
+#define WIFI_NAME "..."
+#define WIFI_PASSWORD "..."
+#define HOST "192.168.1.10"
+#define PORT 1883
+#define USERNAME "house/box-1"
+#define PASSWORD "..."
+#define CLIENT "box-1"
+#define TOPIC "pilots/house/box-1/readings"
+#define SECONDS 60
