@@ -452,4 +452,5 @@ def test_a_device_that_moved_on_day_one_is_not_a_division_by_zero(store):
     write(store, "box", world())
     moved = Event(time=AFTER.start, kind="moved", text=Text(en="to the other side"), device="box")
     found = evaluate(store, pilot(events=[moved]), kpi())
-    assert [reason.code for reason in found.reasons] == ["evaluation.no-paired-device"]
+    codes = [reason.code for reason in found.reasons]
+    assert codes == ["evaluation.no-paired-device", "evaluation.no-paired-device.remedy"]

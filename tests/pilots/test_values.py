@@ -192,7 +192,40 @@ def test_a_device_with_a_single_reading_before_is_not_compared():
 def test_a_device_moved_on_day_one_is_named_as_the_reason():
     moved = Event(dt.datetime(2026, 3, 30), "moved", Text(en="moved"), device="a")
     found = answer({"a": (SPRING, 20 + noise(len(SPRING)))}, asked(), events=[moved])
-    assert [reason.code for reason in found.reasons] == ["evaluation.no-paired-device"]
+    codes = [reason.code for reason in found.reasons]
+    assert codes == ["evaluation.no-paired-device", "evaluation.no-paired-device.remedy"]
+
+
+CLEAN = 20 + np.random.default_rng(5).normal(size=len(SPRING))
+DEVICES = [
+    DeviceDefinition("a", interval="PT1H", streams=[StreamDefinition("pm10")]),
+    DeviceDefinition("c", group="beside", interval="PT1H", streams=[StreamDefinition("pm10")]),
+]
+
+
+@pytest.mark.parametrize(
+    ("series", "more", "reason", "remedy"),
+    [
+        ({"a": (SPRING[~DURING], CLEAN[~DURING])}, {}, "no-data", "no-data"),
+        ({"a": (SPRING[DURING], CLEAN[DURING])}, {}, "no-data", "no-data"),
+        ({"a": (SPRING[::2], CLEAN[::2])}, {}, "incomplete", "incomplete"),
+        ({"a": (SPRING, CLEAN)}, {"days": ("2026-03-27", "2026-04-27")}, "too-short", "too-short"),
+        ({"a": (SPRING, np.full(len(SPRING), 7.0))}, {}, "no-interval", "constant"),
+        ({"a": (SPRING, 20.0 - 5 * DURING)}, {}, "no-interval", "constant"),
+        ({"a": (SPRING, CLEAN)}, {"control": ["beside"]}, "no-interval", "no-control-data"),
+        ({"a": (SPRING, CLEAN), "c": (SPRING[DURING], CLEAN[DURING])}, {"control": ["beside"]}, "no-interval", None),
+    ],
+)
+def test_where_there_is_no_verdict_the_reason_says_what_to_do(series, more, reason, remedy):
+    start, end = more.get("days", ("2026-03-02", "2026-04-27"))
+    phases = (("a", "baseline", start, "2026-03-30"), ("b", "intervention", "2026-03-30", end))
+    kpi = asked(devices=["a"], control=more.get("control", []))
+    found = answer(series, kpi, phases, devices=DEVICES)
+    codes = [why.code for why in found.reasons]
+    assert found.verdict == "insufficient data"
+    assert codes[0] == f"evaluation.{reason}"
+    assert codes[-1] == f"evaluation.{remedy or 'no-control-data'}.remedy"
+    assert codes.count(codes[-1]) == 1, "once, where both phases lack something"
 
 
 def test_readings_that_come_too_seldom_are_told_from_none():

@@ -81,6 +81,19 @@ from techport_pilots.time import micros_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
 
+_REMEDIES = {
+    "evaluation.no-data": message("no-data.remedy"),
+    "evaluation.incomplete": message("incomplete.remedy"),
+    "evaluation.too-short": message("too-short.remedy"),
+    "evaluation.no-paired-device": message("no-paired-device.remedy"),
+    "evaluation.no-interval.constant": message("constant.remedy"),
+    "evaluation.no-interval.exact-fit": message("constant.remedy"),
+    "evaluation.no-interval.no-control-data": message("no-control-data.remedy"),
+    "evaluation.no-interval.too-few-days": message("too-few-days.remedy"),
+    "evaluation.no-interval.collinear": message("collinear.remedy"),
+}
+"""What to do about a reason for which there is no verdict."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -217,7 +230,9 @@ def _early(
     progress = message("running", **params) if schedule.days else message("running.not-begun", **params)
     why = [Reason.of(progress)]
     if answer.verdict == "insufficient data":
-        why += answer.reasons if schedule.days else []
+        # A phase that runs is short because it runs.
+        known = [reason for reason in answer.reasons if reason.code != "evaluation.too-short.remedy"]
+        why += known if schedule.days else []
     else:
         answer = _widened(kpi, answer, factor)
         why += answer.reasons[1:]  # the first one speaks of the target
@@ -321,7 +336,8 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     left_out = _left_out(pilot, sides, kpi)
     obstacles = _obstacles(kpi, pilot, sides)
     if obstacles:
-        return _insufficient(kpi, unit, obstacles, before, after, left_out)
+        remedies = {why.code: _REMEDIES[why.code] for why in obstacles if why.code in _REMEDIES}
+        return _insufficient(kpi, unit, [*obstacles, *remedies.values()], before, after, left_out)
     if sides.days is None and not is_extreme(kpi):
         return _insufficient(kpi, unit, _why_not(NoInterval("constant")), before, after, left_out)
     own = _own_value(kpi, after, sides, confidence)
@@ -343,10 +359,9 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
 
 
 def _why_not(problem: NoInterval) -> list[Message]:
-    """Why there is no interval, and what to do where values never vary."""
-    if problem.message.code != "evaluation.no-interval.constant":
-        return [problem.reason]
-    return [problem.reason, message("constant.remedy")]
+    """Why there is no interval, and what to do about it."""
+    remedy = _REMEDIES.get(problem.message.code)
+    return [problem.reason] if remedy is None else [problem.reason, remedy]
 
 
 def _estimate(
@@ -368,6 +383,8 @@ def _estimate(
             raise NoInterval("no-control-data")
         of_control = control.days["level"].reindex(days.index)
         days = days.assign(level=days["level"] - of_control)
+    of_intervention = days["intervention"].to_numpy()
+    in_control = [int(np.isfinite(of_control.to_numpy()[of_intervention == bool(n)]).sum()) for n in (0, 1)]
     dates = pd.DatetimeIndex(days.index)
     columns = pd.DataFrame(index=dates)
     if kpi.adjust:
@@ -380,6 +397,8 @@ def _estimate(
     raw = columns
     side = days["intervention"].to_numpy().astype(np.int64)
     for name, number in (("baseline", BASELINE), ("intervention", INTERVENTION)):
+        if in_control[number] < MIN_DAYS:
+            raise NoInterval("no-control-data")
         if (side == number).sum() < MIN_DAYS:
             raise NoInterval("too-few-days", required=MIN_DAYS, side=message(f"side.{name}"))
     columns = pd.concat([centred(columns), centred(weekdays(dates))], axis=1)
