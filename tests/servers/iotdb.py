@@ -39,7 +39,9 @@ _MAIN = {
     "confignode": "org.apache.iotdb.confignode.service.ConfigNode",
     "datanode": "org.apache.iotdb.db.service.DataNode",
 }
-_START = 180  # s; as a rule it takes a tenth
+SPARING = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""The least work of all collectors and compilers, on a machine that several nodes share for a minute or two."""
+_START = 300  # s; as a rule it takes a tenth
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,6 +67,7 @@ class Node:
     folder: Path
     home: Path
     settings: dict[str, object]
+    java: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,8 +92,7 @@ class Node:
             "java",
             *(f"--add-opens={name}=ALL-UNNAMED" for name in _OPENED),
             *_MEMORY[self.kind],
-            "-XX:+UseSerialGC",  # the least work of all collectors on a machine that several nodes share
-            "-XX:TieredStopAtLevel=1",
+            *self.java,
             "-Xss512k",
             f"-Dlogback.configurationFile={conf / 'logback.xml'}",
             f"-D{capital}_HOME={self.folder}",
@@ -151,6 +153,7 @@ class Cluster:
 
     folder: Path
     size: int = 3
+    java: tuple[str, ...] = SPARING
     settings: dict[str, object] = field(default_factory=dict)
     home: Path = field(default_factory=find_iotdb)
     confignode: Node = field(init=False)
@@ -166,6 +169,8 @@ class Cluster:
             "data_region_consensus_protocol_class": RATIS,
             "timestamp_precision": "us",
             "wal_buffer_size_in_byte": 4194304,
+            "cn_connection_timeout_ms": 10000,
+            "dn_connection_timeout_ms": 10000,
             **self.settings,
         }
         own = {
@@ -174,9 +179,9 @@ class Cluster:
             "cn_consensus_port": free_port(),
             "cn_seed_config_node": f"127.0.0.1:{seed}",
         }
-        self.confignode = Node("confignode", self.folder / "confignode", self.home, common | own)
+        self.confignode = Node("confignode", self.folder / "confignode", self.home, common | own, self.java)
         self.datanodes = [
-            Node("datanode", self.folder / f"datanode-{number}", self.home, common | self._datanode(seed))
+            Node("datanode", self.folder / f"datanode-{number}", self.home, common | self._datanode(seed), self.java)
             for number in range(1, self.size + 1)
         ]
 
@@ -269,9 +274,9 @@ def iotdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
         cluster.stop()
 
 
-def start_cluster(folder: Path, size: int = 3, **settings: object) -> Cluster:
+def start_cluster(folder: Path, size: int = 3, java: tuple[str, ...] = SPARING, **settings: object) -> Cluster:
     """A running cluster. The caller stops it."""
-    cluster = Cluster(folder, size, settings)
+    cluster = Cluster(folder, size, java, settings)
     try:
         cluster.start()
     except BaseException:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techport_storage.administration import CannotAdminister, backup
-from techport_storage.errors import StoreUnavailable
+from techport_storage.errors import StoreIncompatible, StoreUnavailable
 from techport_storage.iotdb import sql
-from techport_storage.iotdb.blocks import block_of
-from techport_storage.iotdb.connection import Address, Refused, _Again, check
+from techport_storage.iotdb.blocks import Block, Texts, block_of
+from techport_storage.iotdb.connection import Address, Connection, Refused, _Again, check
+from techport_storage.iotdb.doubts import LASTING, Doubts
+from techport_storage.iotdb.store import _prepare
 from techport_storage.iotdb.tablets import refused_names, tablet
 from techport_storage.model import Batch, Reading, Selection, Stream
 
+RATIS = "org.apache.iotdb.consensus.ratis.RatisConsensus"
 URL = "iotdb://a:1,b:2,[::1]:3/city?password_file=/run/secrets/iotdb"
 
 
@@ -152,6 +157,104 @@ def test_a_deletion_goes_to_every_node_that_may_have_rows() -> None:
     (statement,) = sql.delete("reading", Selection(pilots=("p",)), 10, 20)
     assert statement.endswith("WHERE (pilot = 'p' AND time >= 10 AND time <= 20) OR (pilot = '' AND time <= 20)")
     assert len(list(sql.delete("reading", Selection(devices=tuple(map(str, range(120)))), 10, 20))) == 3
+
+
+class Described:
+    """A cluster that answers how it is set, and takes every statement."""
+
+    def __init__(self, precision: str, variables: dict[str, str], copies: tuple[int, int]) -> None:
+        self.address = Address.parse(URL)
+        self.executed: list[str] = []
+        self._precision, self._variables, self._copies = precision, variables, copies
+
+    def settings(self) -> dict[str, str]:
+        return {"timestamp_precision": self._precision}
+
+    def query(self, statement: str) -> Iterator[Block]:
+        if statement == "SHOW VARIABLES":
+            columns = [list(self._variables), list(self._variables.values())]
+            yield Block(len(columns[0]), [Texts(list(range(len(texts))), texts) for texts in columns])
+        elif statement == "SHOW DATABASES":
+            numbers = [np.array([copies]) for copies in self._copies]
+            yield Block(1, [Texts([0], ["city"]), Texts([0], ["INF"]), *numbers, np.array([604_800_000])])
+
+    def use_database(self) -> None: ...
+
+    def execute(self, statement: str) -> None:
+        self.executed.append(statement)
+
+
+SAFE = {"DataRegionConsensusProtocolClass": RATIS, "SchemaRegionConsensusProtocolClass": RATIS}
+
+
+def test_a_cluster_that_keeps_what_it_acknowledges_is_taken() -> None:
+    cluster = Described("us", SAFE, (3, 3))
+    _prepare(cluster)  # type: ignore[arg-type]
+    assert [statement.split("(")[0] for statement in cluster.executed] == [
+        "CREATE TABLE IF NOT EXISTS reading ",
+        "CREATE TABLE IF NOT EXISTS probe ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "variables", "copies", "remedy"),
+    [
+        ("ns", SAFE, (3, 3), "timestamp_precision=us"),
+        ("ms", SAFE, (3, 3), "timestamp_precision=us"),
+        (
+            "us",
+            SAFE | {"DataRegionConsensusProtocolClass": "org.apache.iotdb.consensus.iot.IoTConsensus"},
+            (3, 3),
+            f"data_region_consensus_protocol_class={RATIS}",
+        ),
+        ("us", {}, (3, 3), "data_region_consensus_protocol_class"),
+        ("us", SAFE, (3, 1), "data_replication_factor to 3"),
+        ("us", SAFE, (1, 3), "schema_replication_factor"),
+    ],
+)
+def test_a_cluster_that_would_lose_readings_is_refused_with_the_remedy(
+    precision: str, variables: dict[str, str], copies: tuple[int, int], remedy: str
+) -> None:
+    cluster = Described(precision, variables, copies)
+    with pytest.raises(StoreIncompatible, match=remedy):
+        _prepare(cluster)  # type: ignore[arg-type]
+    assert cluster.executed == []
+
+
+def test_a_node_that_keeps_silent_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("techport_storage.iotdb.connection._PING", 0.05)
+    (tmp_path / "password").write_text("root")
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as closed:
+        hosts = ",".join(f"127.0.0.1:{server.getsockname()[1]}" for server in (silent, closed))
+        closed.close()
+        address = Address.parse(f"iotdb://{hosts}/city?password_file={tmp_path}/password&timeout=0.3")
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            Connection(address).execute("SELECT 1")
+
+
+def test_a_write_without_an_answer_may_come_again_and_nothing_else_to_its_rows() -> None:
+    clock = [0.0]
+    doubts = Doubts(lambda: clock[0])
+    sent = Batch.of([Reading("p", "a", "t", when, 1.0, 0) for when in (1, 2)])
+    other = Batch.of([Reading("p", "a", "t", 2, 5.0, 0)])
+    elsewhere = Batch.of([Reading("p", "a", "t", 3, 5.0, 0)])
+    one, both = np.array([0]), np.array([0, 1])
+    doubts.check(other, one)
+    doubts.add(sent, both)
+    doubts.check(sent, both)
+    doubts.check(elsewhere, one)
+    doubts.check_streams(lambda stream: stream.device == "b")
+    forbidden: list[Callable[[], None]] = [
+        lambda: doubts.check(other, one),
+        lambda: doubts.check(sent, both, same_value_is_safe=False),
+        lambda: doubts.check_streams(lambda stream: stream.device == "a"),
+    ]
+    for change in forbidden:
+        with pytest.raises(StoreUnavailable, match="may still be carried out"):
+            change()
+    clock[0] = LASTING + 1
+    for change in forbidden:
+        change()
 
 
 def status(code: int, *parts: int) -> SimpleNamespace:

@@ -2,13 +2,16 @@
 
 Any node takes any request and passes it on to the one that leads the data in question. When that one dies, the others
 choose a new leader within some seconds. So a request that got no answer, or the answer "not now", is made again, of
-another node each time, until the time that the URL allows has passed. All requests are such that a second time does no
-harm. Only what apache-iotdb generates from the protocol is used, and not its Session: that one has no limit for a node
-that keeps silent, and hands over rows as Python objects.
+another node each time, until the time that the URL allows has passed. A second time does no harm; that the first one
+may come after the second is what doubts.py is for.
+
+Only what apache-iotdb generates from the protocol is used, and not its Session: that one has no limit for a node that
+keeps silent, and hands over rows as Python objects.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -33,6 +36,8 @@ try:
 except ModuleNotFoundError as error:
     raise StoreIncompatible("an IoTDB store needs the package apache-iotdb: pip install 'techport[iotdb]'") from error
 
+logging.getLogger("thrift").setLevel(logging.CRITICAL)  # what it logs is raised as well, and may be no error here
+
 T = TypeVar("T")
 
 _URL = "iotdb://HOST:PORT,HOST:PORT,HOST:PORT/DATABASE?password_file=FILE"
@@ -43,7 +48,7 @@ _IDLE = 16  # sessions kept open
 _ROWS = 20_000  # of one block of an answer
 _PING = 3.0  # s; a node that is silent for so long is asked whether it is there
 _AVOIDED = 15.0  # s; a node that did not answer is asked last for so long
-_WRITE = 10.0  # s; a write that takes longer waits for a leader that is gone
+_PATIENCE = 10.0  # s, then twice as long each time; what takes longer may wait for a leader that is gone
 _QUERY_MS = 24 * 3600 * 1000  # a query ends when its answer is read or given up, however slow the reader is
 _PAUSES = (0.05, 1.0)  # s; between two attempts, the first and the longest
 
@@ -51,7 +56,7 @@ _SUCCESS = frozenset({200, 400})  # 400: there is a node that would have been ne
 _SEVERAL, _OUT_OF_TTL = 302, 607
 _WRONG = frozenset(
     {201, 202, 205, 300, 303, 308, *range(500, 600), *range(612, 630), *range(700, 704), *range(750, 770)}
-)
+) - {507}  # "rollback create table failed": a node is away
 _NOT_ALLOWED = range(800, 900)
 """Answers that stay the same however often one asks; all others mean "not now"."""
 
@@ -212,7 +217,7 @@ class Connection:
 
     def settings(self) -> dict[str, str]:
         """What a node says of itself when one logs in."""
-        return self._again(lambda session: session.settings, once=True)
+        return self._again(lambda session, limit: session.settings, once=True)
 
     def use_database(self) -> None:
         """From here on requests mean the database of the address, which exists."""
@@ -222,15 +227,26 @@ class Connection:
     def execute(self, statement: str) -> None:
         """A statement without an answer."""
 
-        def attempt(session: _Session) -> None:
+        def attempt(session: _Session, limit: float) -> None:
             request = rpc.TSExecuteStatementReq(statement=statement, statementId=session.statement)
-            answer = self._answer(session, "executeUpdateStatementV2", request, self.address.timeout_s)
+            answer = self._answer(session, "executeUpdateStatementV2", request, limit)
             check(self.address, answer.status)
 
         self._again(attempt)
 
-    def insert(self, table: str, tablet: Tablet, *, once: bool = False) -> bool:
+    def insert(
+        self, table: str, tablet: Tablet, *, once: bool = False, in_doubt: Callable[[], None] = lambda: None
+    ) -> bool:
         """Store rows: in the logs of most nodes that keep a copy when this returns.
+
+        Parameters
+        ----------
+        table : str
+        tablet : Tablet
+        once : bool
+            With it, the first attempt decides.
+        in_doubt : callable
+            Called after an attempt that failed: what was sent may be carried out later all the same.
 
         Returns
         -------
@@ -238,7 +254,7 @@ class Connection:
             False where the server left out rows as too old for the table's TTL. The others are stored.
         """
 
-        def attempt(session: _Session) -> bool:
+        def attempt(session: _Session, limit: float) -> bool:
             request = rpc.TSInsertTabletReq(
                 prefixPath=table,
                 measurements=tablet.names,
@@ -250,10 +266,14 @@ class Connection:
                 writeToTable=True,
                 columnCategories=tablet.categories,
             )
-            status = self._answer(session, "insertTablet", request, _WRITE)
-            if _failures(status) == {_OUT_OF_TTL}:
-                return False
-            check(self.address, status)
+            try:
+                status = self._answer(session, "insertTablet", request, limit)
+                if _failures(status) == {_OUT_OF_TTL}:
+                    return False
+                check(self.address, status)
+            except BaseException:
+                in_doubt()
+                raise
             return True
 
         return self._again(attempt, once=once)
@@ -263,9 +283,8 @@ class Connection:
 
         A node that falls silent in the middle raises StoreUnavailable: another would answer of another moment.
         """
-        limit = self.address.timeout_s
 
-        def attempt(session: _Session) -> tuple[_Session, Any]:
+        def attempt(session: _Session, limit: float) -> tuple[_Session, Any]:
             request = rpc.TSExecuteStatementReq(
                 statement=statement, statementId=session.statement, fetchSize=_ROWS, timeout=_QUERY_MS
             )
@@ -289,7 +308,7 @@ class Connection:
                     isAlign=True,
                     timeout=_QUERY_MS,
                 )
-                part = self._answer(session, "fetchResultsV2", request, limit)
+                part = self._answer(session, "fetchResultsV2", request, self.address.timeout_s)
                 check(self.address, part.status)
                 blocks, more = part.queryResult, part.moreData and part.hasResultSet
         except (_NotNow, TException, OSError) as error:
@@ -319,23 +338,29 @@ class Connection:
         else:
             self._give(session)
 
-    def _again(self, attempt: Callable[[_Session], T], *, once: bool = False, keep: bool = False) -> T:
-        """Until an attempt succeeds, or the time is up. With `once` the first attempt decides."""
+    def _again(self, attempt: Callable[[_Session, float], T], *, once: bool = False, keep: bool = False) -> T:
+        """Until an attempt succeeds, or the time is up. With `once` the first attempt decides.
+
+        A node that is there may wait for one that is not. So the first attempt is given up soon, and the next ones
+        later: what only takes long comes to its end as well.
+        """
         deadline = time.monotonic() + self.address.timeout_s
         pause, longest = _PAUSES
+        limit = _PATIENCE
         while True:
             try:
-                return self._attempt(attempt, keep)
+                return self._attempt(attempt, min(limit, self.address.timeout_s), keep)
             except _NotNow as error:
                 if once or time.monotonic() + pause > deadline:
                     raise StoreUnavailable(str(error)) from error
             time.sleep(pause)
             pause = min(2 * pause, longest)
+            limit *= 2
 
-    def _attempt(self, attempt: Callable[[_Session], T], keep: bool) -> T:
+    def _attempt(self, attempt: Callable[[_Session, float], T], limit: float, keep: bool) -> T:
         session = self._take()
         try:
-            result = attempt(session)
+            result = attempt(session, limit)
         except (Refused, _Again):
             self._give(session)
             raise

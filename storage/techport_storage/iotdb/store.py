@@ -23,6 +23,7 @@ from techport_storage.duplicates import DuplicateFinder, streams_of
 from techport_storage.errors import StoreBusy, StoreIncompatible, StoreUnavailable
 from techport_storage.iotdb import sql
 from techport_storage.iotdb.connection import Address, Connection
+from techport_storage.iotdb.doubts import Doubts
 from techport_storage.iotdb.rows import Rows
 from techport_storage.iotdb.tablets import probe, refused_names, tablet
 from techport_storage.microseconds import HOUR
@@ -59,6 +60,7 @@ class IoTStore:
         self._table = connection.address.table
         self._writing = threading.Lock()
         self._rows = Rows(connection)
+        self._doubts = Doubts()
         others = None if announcements is None else OtherWriters(announcements)
         self._duplicates = DuplicateFinder(self._rows, connection.address.several_writers, others)
 
@@ -114,6 +116,7 @@ class IoTStore:
             return Receipt(0, rejected=rejected)
         places = Places.of(batch, accepted)
         rows = places.last
+        self._doubts.check(batch, rows)
         stored = self._duplicates.check(batch, rows)
         expected = places.receipt(batch, stored, [])
         if replacing is not None and expected.corrections:
@@ -134,7 +137,8 @@ class IoTStore:
         lost = []
         for begin in range(0, len(rows), _ROWS):
             part = rows[begin : begin + _ROWS]
-            if not self._connection.insert(self._table, tablet(batch, part)):
+            in_doubt = partial(self._doubts.add, batch, part)
+            if not self._connection.insert(self._table, tablet(batch, part), in_doubt=in_doubt):
                 # IoTDB stores the others, and does not say which these are.
                 stored = self._stored(batch, part)
                 lost += [row for row, found in zip(part.tolist(), stored, strict=True) if found is None]
@@ -153,6 +157,7 @@ class IoTStore:
             compared = zip(batch.value[rows].tolist(), arrivals, self._stored(batch, rows), strict=True)
             unchanged = [found is not None and found[:2] == (value, arrival) for value, arrival, found in compared]
             rows = rows[np.array(unchanged, bool)]
+            self._doubts.check(batch, rows, same_value_is_safe=False)
             self._send(batch, rows)
             return len(rows)
 
@@ -205,6 +210,7 @@ class IoTStore:
         if first > last:
             return 0
         with self._writing:
+            self._doubts.check_streams(selector(select))
             if not (rows := self._count(select, first, last)):
                 return 0
             for statement in sql.delete(self._table, select, first, last):
@@ -251,8 +257,11 @@ def _prepare(connection: Connection) -> None:
                 f"{kind.lower()}_region_consensus_protocol_class={_RATIS} on every node before the cluster is started "
                 "for the first time"
             )
-    connection.execute(f"CREATE DATABASE IF NOT EXISTS {address.database}")
+    # What is there already is not made "if not exists": that takes all nodes, and one may be away.
     databases = _table(connection, "SHOW DATABASES")
+    if address.database not in databases[0]:
+        connection.execute(f"CREATE DATABASE IF NOT EXISTS {address.database}")
+        databases = _table(connection, "SHOW DATABASES")
     copies = {name: (schema, data) for name, _, schema, data, *_ in zip(*databases, strict=True)}
     if min(copies[address.database]) < address.copies:
         raise StoreIncompatible(
@@ -261,8 +270,10 @@ def _prepare(connection: Connection) -> None:
             "cluster is started for the first time (copies=1 in the URL is for trials)"
         )
     connection.use_database()
-    connection.execute(sql.create_table(address.table))
-    connection.execute(sql.CREATE_PROBE)
+    tables = _table(connection, f"SHOW TABLES FROM {address.database}")
+    for table_name, statement in ((address.table, sql.create_table(address.table)), (sql.PROBE, sql.CREATE_PROBE)):
+        if not tables or table_name not in tables[0]:
+            connection.execute(statement)
 
 
 def _table(connection: Connection, statement: str) -> list[list[str]]:
