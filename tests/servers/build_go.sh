@@ -38,11 +38,12 @@ cd "$work"
 export GOPATH=$work/gopath GOCACHE=$work/gocache GOFLAGS=-modcacherw # so that the caches can be removed afterwards
 {
   go mod init "techport.invalid/$program"
-  go get "$module@v$version"
   if [ "$package" = . ]; then
     cp "$here/$program.go" main.go
-    go get "k8s.io/apimachinery@v$version"
+    go get "$module@v$version" "k8s.io/apimachinery@v$version"
     go mod tidy
+  else
+    go get "$package@v$version"
   fi
   go build -trimpath -o "$work/$program" -ldflags "$flags" "$package"
 } >&2
