@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.scaling import COSTS, LOADS, need, table
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("benchmarks/*.md")}
@@ -42,3 +44,11 @@ def test_the_index_of_decisions_lists_each_with_its_title() -> None:
     titles = {page.name: page.read_text().splitlines()[0].partition(". ")[2] for page in pages}
     missing = [name for name, title in titles.items() if f"[{title}]({name})" not in index]
     assert not missing
+
+
+def test_the_simulation_is_what_its_script_says() -> None:
+    """The lines of docs/scaling.md that take no second to make again."""
+    page = (ROOT / "docs/scaling.md").read_text()
+    needs = [need(load, COSTS, seconds=600, seed=1) for load in LOADS if load.devices <= 50_000]
+    assert len(needs) == 3
+    assert table(needs) in page, "python -m benchmarks.scaling, between its two marks"
