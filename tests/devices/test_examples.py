@@ -16,6 +16,7 @@ from techport_ingest.brokers.auth import Authenticator
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_pilots.access.credentials import Credentials, Issued
 from techport_pilots.children import start_child
+from techport_pilots.devices.snippets import BrokerAddress, snippets
 from tests.conftest import unavailable
 from tests.ingest.conftest import ingest
 from tests.ingest.running import Ingest, eventually
@@ -65,6 +66,24 @@ def arduino(folder: Path, issued: Issued, port: int) -> tuple[list[str], dict[st
         words = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{SHIM}", f"-I{folder}", "-x", "c++"]
         subprocess.run([compiler, *words, str(folder / "readings.ino"), "-o", str(program)], check=True, timeout=300)
     return [str(program)], {"FLASH": str(folder)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_code_to_paste_for_arduino_compiles(tls: bool, tmp_path: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        unavailable("g++ is not installed: apt-get install g++")
+    issued = Issued("air/lamp-1", "secret", "pilots/air/lamp-1/readings")
+    [code] = [
+        snippet.text
+        for snippet in snippets(issued, BrokerAddress("broker.example", 8883 if tls else 1883, tls))
+        if snippet.title.startswith("Arduino")
+    ]
+    source = tmp_path / "pasted.cpp"
+    source.write_text(f"#include <Arduino.h>\n#include <WiFi.h>\n{code}\n")
+    words = ["-std=c++17", "-Wall", "-Wextra", "-Wno-unused-variable", "-Werror", "-fsyntax-only", f"-I{SHIM}"]
+    subprocess.run([compiler, *words, str(source)], check=True, timeout=300)
 
 
 class Device:

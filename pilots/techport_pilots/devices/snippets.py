@@ -83,25 +83,26 @@ import paho.mqtt.publish as publish
 publish.single("<TOPIC>", <QUOTED>, qos=1, hostname="<HOST>", port=<PORT>,
                auth={"username": "<USER>", "password": "<PASSWORD>"}<TLS>, tls={"ca_certs": "ca.pem"}</TLS>)
 """,
-    "Arduino (PubSubClient)": """
-#include <PubSubClient.h>
+    "Arduino (MQTT by Joel Gaehwiler)": """
+#include <MQTT.h>            // the library "MQTT": unlike PubSubClient it has QoS 1
 <PLAIN>WiFiClient net;              // after WiFi.begin(...)
 </PLAIN><TLS>#include <WiFiClientSecure.h>
 const char* CA = R"(
 ...)";                       // the text of ca.pem
 WiFiClientSecure net;        // after WiFi.begin(...) and configTime(0, 0, "pool.ntp.org"): TLS needs the time
-</TLS>PubSubClient mqtt(net);
+</TLS>MQTTClient mqtt(1024);       // bytes of the longest message; the default of 128 drops longer ones
 
 void setup() {
 <TLS>  net.setCACert(CA);
-</TLS>  mqtt.setServer("<HOST>", <PORT>);
-  mqtt.setBufferSize(1024);  // the default of 256 bytes drops longer messages without a word
+</TLS>  mqtt.begin("<HOST>", <PORT>, net);
+  mqtt.setOptions(90, true, 10000);  // keep-alive in s, clean session, ms to wait for the acknowledgement
 }
 
 void loop() {
   if (!mqtt.connected()) mqtt.connect("<CLIENT>", "<USER>", "<PASSWORD>");
   mqtt.loop();
-  mqtt.publish("<TOPIC>", <QUOTED>);  // QoS 0: this library has no other
+  // True once it is acknowledged. examples/devices/arduino keeps a reading in flash until then.
+  mqtt.publish("<TOPIC>", <QUOTED>, false, 1);
   delay(60000);
 }
 """,
