@@ -38,7 +38,7 @@ test-faults: install-dev system-packages assets ## processes are killed, disks a
 	$(PYTEST) -m "faults and not cluster" $(ARGS)
 
 # Two at once: each may run several servers of its own.
-test-cluster: install-dev system-packages ## engines for more than one machine: IoTDB, the archive, and what reads it
+test-cluster: install-dev system-packages ## engines for more than one machine: NATS, IoTDB, the archive and what reads it, the chart
 	$(RUN)/pytest -n 2 --dist worksteal -m cluster $(ARGS)
 
 # Goes on where it was ended; results in benchmarks/soak.jsonl, the table in docs/guarantees.md. ARGS="--rounds 50".

@@ -72,12 +72,13 @@ class NatsUrl(msgspec.Struct, frozen=True):
         place, _, query = text.removeprefix("nats://").partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         quality_0 = options.pop("quality_0", "yes")
-        if not text.startswith("nats://") or options or quality_0 not in ("yes", "no") or "@" in place:
+        wrong = not text.startswith("nats://") or "@" in place or not all(place.split(","))
+        if wrong or options or quality_0 not in ("yes", "no"):
             raise ValueError(
                 f"{text!r} is no cluster of NATS servers: write nats://HOST:PORT,HOST:PORT,HOST:PORT, and behind it "
                 "?quality_0=no to leave messages of QoS 0; user and password are mqtt_username and mqtt_password_file"
             )
-        servers = [server if re.search(r":\d+$", server) else f"{server}:4222" for server in place.split(",")]
+        servers = [server if re.search(r":[^\]]*$", server) else f"{server}:4222" for server in place.split(",")]
         return cls(tuple(map(Address.parse, servers)), quality_0 == "yes")
 
     def __str__(self) -> str:

@@ -220,7 +220,10 @@ def interrupt() -> None:
 def _announce(settings: Settings, registry: Registry) -> None:
     console = Console(stderr=True, highlight=False)
     _announce_pages(settings, registry)
-    console.print(f"  Devices publish to {'mqtts' if settings.broker_cert else 'mqtt'}://{settings.mqtt}")
+    address, tls = settings.mqtt_address, bool(settings.broker_cert)
+    if settings.nats is not None:
+        address, tls = settings.broker_of_devices
+    console.print(f"  Devices publish to {'mqtts' if tls else 'mqtt'}://{address}")
     console.print(f"  Everything is kept in {settings.data.resolve()}", soft_wrap=True)
     console.print("  Ctrl-C stops it; starting again keeps the data.\n")
 

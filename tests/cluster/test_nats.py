@@ -30,6 +30,7 @@ from tests.ingest.source_contract import (
     test_what_was_not_settled_comes_again,
     test_workers_that_share_divide_the_topics_among_them,
 )
+from tests.ingest.test_kill import Process
 from tests.servers.nats import NatsCluster, Node, nats
 
 __all__ = [
@@ -301,6 +302,14 @@ EACH = 100_000
 """Readings of a device, more than it sends."""
 
 
+def expected_rows(devices: Devices) -> list[tuple[str, str, float, float, int]]:
+    """What has to be in the store: everything that was acknowledged."""
+    return sorted(
+        (f"lamp-{number // EACH + 1}", "pm10", float(NOON + number), float(number % 97), 0)
+        for number in devices.acknowledged
+    )
+
+
 def test_three_killed_servers_lose_nothing(nats: NatsCluster, tmp_path: Path) -> None:
     """One after the other is killed under load and comes back. All that was acknowledged is stored, once."""
     ingest = Ingest(tmp_path / "side")
@@ -317,16 +326,44 @@ def test_three_killed_servers_lose_nothing(nats: NatsCluster, tmp_path: Path) ->
         nats.start_node(node)
         nats.wait()
     devices.stop()
-    expected = sorted(
-        (f"lamp-{number // EACH + 1}", "pm10", float(NOON + number), float(number % 97), 0)
-        for number in devices.acknowledged
-    )
+    expected = expected_rows(devices)
     eventually(lambda: len(ingest.rows()) >= len(expected), "everything is stored")
     ingest.stop()
     assert ingest.rows() == expected
     report = audit(ingest.ledger, ingest.store)
     assert report.ok, report.off
     print(f"{len(expected)} acknowledged; seconds until 100 more were stored, after each kill: {pauses}")  # noqa: T201
+    ingest.close()
+
+
+def test_killed_workers_lose_nothing(server: NatsCluster, tmp_path: Path) -> None:
+    """What a killed worker had comes again, to whoever pulls. Nothing is there twice, and the ledger agrees."""
+    side = tmp_path / "side"
+    Ingest(side).close()
+    connected(server).close()
+    worker = Process(side, server.nodes[0].client, "nats")
+    worker.start()
+    devices = Devices(server.nodes)
+    devices.start()
+    for _ in range(3):
+        time.sleep(4)
+        worker.kill()
+        worker.start()
+    time.sleep(2)
+    worker.kill()
+    time.sleep(0.5)  # messages that no worker is there for
+    devices.stop()
+    expected = expected_rows(devices)
+    ingest = Ingest(side)
+    before = len(ingest.rows())
+    assert 0 < before < len(expected), "a worker has stored some, and was killed before the rest"
+    ingest.start(connected(server))
+    eventually(lambda: len(ingest.rows()) >= len(expected), "everything is stored", 60)
+    eventually(lambda: ingest.ledger.open_intents() == {}, "every interrupted batch is reconciled")
+    ingest.stop()
+    assert ingest.rows() == expected
+    report = audit(ingest.ledger, ingest.store)
+    assert report.ok, report.off
     ingest.close()
 
 

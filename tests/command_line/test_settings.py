@@ -49,6 +49,24 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, named: st
         load_settings({})
 
 
+def test_a_cluster_of_brokers_is_an_address_too() -> None:
+    settings = load_settings({"mqtt": "nats://one,two:4333,[::1]:4444?quality_0=no", "mqtt_ca": "ca.pem"})
+    assert settings.nats is not None
+    assert [str(server) for server in settings.nats.servers] == ["one:4222", "two:4333", "[::1]:4444"]
+    assert not settings.nats.quality_0
+    assert settings.mqtt == "nats://one:4222,two:4333,[::1]:4444?quality_0=no"
+    assert settings.broker_of_devices == (Address("one", 8883), True), "unless device_broker says where devices connect"
+
+
+@pytest.mark.parametrize(
+    "mqtt",
+    ["nats://", "nats:one", "nats://one:port", "nats://user:secret@one", "nats://one?qos0=no", "nats://one,,two"],
+)
+def test_a_wrong_address_of_a_cluster_is_refused_with_a_right_one(mqtt: str) -> None:
+    with pytest.raises(SettingsError, match=r"write (nats://HOST:PORT|for example)"):
+        load_settings({"mqtt": mqtt})
+
+
 def test_a_password_never_shows(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("swordfish\n")
