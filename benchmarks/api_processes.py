@@ -1,9 +1,12 @@
 """One web process over the embedded store, and several that use the store of another process.
 
-python benchmarks/api_processes.py [--web 2] [--answers 400] [--only WORD]
+python benchmarks/api_processes.py [--web 2] [--rounds 10] [--answers 160] [--only WORD]
 
-Of each it says how many answers a second there are, and the processor time of an answer: in the process that holds the
-store, and in the web process. On a machine that is busy only the second of these means something.
+Both are there at the same time, each with a store of its own, and are asked in turn: what else the machine does
+meanwhile hits both alike. Of each question it says what processor time an answer takes (the median of the rounds), in
+the one process, in the one that holds the store, and in the web processes together. What two cores could answer that
+nobody else uses follows from that: as much as they have time for, and as much as the busiest process, which is on one
+core at a time.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import api_ground
 from api_ground import Client, Server, add_arguments, ready, web_process
@@ -24,12 +32,14 @@ from api_reads import DAY, Question, questions
 
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
-from techport_pilots.access.operator_token import OperatorToken, read_token
+from techport_pilots.access.operator_token import OperatorToken
 from techport_pilots.registry.registry import Registry
+from techport_storage.errors import StoreUnavailable
 from techport_storage.shared.server import StoreServer
 from techport_storage.store import open_store
 
 STORE_PORT = api_ground.PORT + 100
+CORES = 2
 
 
 def serve(folder: Path, port: int) -> None:
@@ -48,7 +58,7 @@ def hold(folder: Path) -> None:
 
 @contextmanager
 def processes(folder: Path, number: int) -> Iterator[tuple[Server, list[Server]]]:
-    """The process with the store, and so many web processes, at the ports behind PORT."""
+    """The process with the store, and so many web processes, at the ports after PORT."""
     with ExitStack() as closing:
 
         def start(*arguments: object) -> Server:
@@ -58,11 +68,21 @@ def processes(folder: Path, number: int) -> Iterator[tuple[Server, list[Server]]
             return Server(process.pid)
 
         holder = start("--hold", folder)
-        time.sleep(10)
-        web = [start("--serve", folder, "--port", api_ground.PORT + i) for i in range(number)]
+        _wait_for_store(folder)
+        web = [start("--serve", folder, "--port", api_ground.PORT + 1 + i) for i in range(number)]
         for i in range(number):
-            asyncio.run(_until_it_answers(api_ground.PORT + i))
+            asyncio.run(_until_it_answers(api_ground.PORT + 1 + i))
         yield holder, web
+
+
+def _wait_for_store(folder: Path) -> None:
+    for _ in range(600):
+        try:
+            open_store(f"flight://127.0.0.1:{STORE_PORT}?token_file={folder}/token").close()
+            return
+        except StoreUnavailable:
+            time.sleep(0.1)
+    raise SystemExit("the process with the store did not start within a minute")
 
 
 async def _until_it_answers(port: int) -> None:
@@ -79,8 +99,8 @@ async def _client(port: int) -> Client:
     return Client(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 22))
 
 
-async def ask(question: Question, ports: Sequence[int], answers: int, clients: int) -> float:
-    """How many seconds so many answers took."""
+async def ask(question: Question, ports: Sequence[int], answers: int, clients: int) -> None:
+    """Ask for so many answers, the clients side by side."""
 
     async def one(seed: int) -> None:
         rng, client = random.Random(seed), await _client(ports[seed % len(ports)])
@@ -90,28 +110,53 @@ async def ask(question: Question, ports: Sequence[int], answers: int, clients: i
                 raise SystemExit(f"{status}")
         client.close()
 
-    begun = time.perf_counter()
     await asyncio.gather(*(one(seed) for seed in range(clients)))
-    return time.perf_counter() - begun
 
 
-def report(name: str, question: Question, holder: Server | None, web: Sequence[Server], answers: int) -> str:
-    ports = [api_ground.PORT + i for i in range(len(web))]
-    asyncio.run(ask(question, ports, 40, 8))
-    before = [server.cpu() for server in [*([holder] if holder else []), *web]]
-    taken = asyncio.run(ask(question, ports, answers, 8))
-    after = [server.cpu() for server in [*([holder] if holder else []), *web]]
-    spent = [(end - begin) / answers * 1000 for begin, end in zip(before, after, strict=True)]
-    store, own = (spent[0], sum(spent[1:])) if holder else (0.0, sum(spent))
-    label = f"{len(web)} beside the store" if holder else "1, with the store"
-    return f"| {name} | {label} | {answers / taken:.0f} | {store:.1f} | {own:.1f} |"
+@dataclass
+class Measured:
+    """Processor time of an answer in each round, ms."""
+
+    one: list[float] = field(default_factory=list)
+    store: list[float] = field(default_factory=list)
+    web: list[float] = field(default_factory=list)
+
+    def row(self, name: str, web: int) -> str:
+        one, store, both = median(self.one), median(self.store), median(self.web)
+        answers = min(CORES / (store + both), 1 / store, web / both)
+        return f"| {name} | {one:.1f} | {store:.1f} | {both:.1f} | {answers * one:.2f} |"
+
+
+def burst(question: Question, ports: Sequence[int], servers: Sequence[Server], answers: int) -> list[float]:
+    """Processor time of an answer in each of the servers, ms."""
+    before = [server.cpu() for server in servers]
+    asyncio.run(ask(question, ports, answers, 8))
+    return [(server.cpu() - begun) / answers * 1000 for server, begun in zip(servers, before, strict=True)]
+
+
+def measure(question: Question, one: Server, holder: Server, web: Sequence[Server], options: Any) -> Measured:
+    ports = [api_ground.PORT + 1 + i for i in range(len(web))]
+    measured = Measured()
+    for _ in range(2):  # the first are not counted
+        burst(question, [api_ground.PORT], [one], 80)
+        burst(question, ports, web, 80)
+    for number in range(options.rounds):
+        for several in (number % 2 == 0, number % 2 == 1):
+            if several:
+                spent = burst(question, ports, [holder, *web], options.answers)
+                measured.store.append(spent[0])
+                measured.web.append(sum(spent[1:]))
+            else:
+                measured.one += burst(question, [api_ground.PORT], [one], options.answers)
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     parser.add_argument("--web", type=int, default=2)
-    parser.add_argument("--answers", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--answers", type=int, default=160)
     parser.add_argument("--only", default="")
     parser.add_argument("--hold", type=Path)
     parser.add_argument("--serve", type=Path)
@@ -128,14 +173,13 @@ def main() -> None:
             for name, (question, _) in questions(options.streams, options.rows // (DAY // 10)).items()
             if options.only in name
         }
-        print("| question | web processes | answers a second | CPU ms, store | CPU ms, web |")
-        with web_process(folder) as server:
-            for name, question in asked.items():
-                print(report(name, question, None, [server], options.answers), flush=True)
-        Client.authorization = f"Bearer {read_token(folder)}"
-        with processes(folder, options.web) as (holder, web):
-            for name, question in asked.items():
-                print(report(name, question, holder, web, options.answers), flush=True)
+        print("| question | one process | store's process | web processes | two free cores against one process |")
+        OperatorToken.of(folder)  # made before, so that both have the same
+        with TemporaryDirectory(dir=options.cache) as copy:
+            shutil.copytree(folder, copy, dirs_exist_ok=True)
+            with web_process(folder) as one, processes(Path(copy), options.web) as (holder, web):
+                for name, question in asked.items():
+                    print(measure(question, one, holder, web, options).row(name, options.web), flush=True)
 
 
 if __name__ == "__main__":
