@@ -45,7 +45,7 @@ CORES = 2
 def serve(folder: Path, port: int) -> None:
     """Be a web process that uses another one's store."""
     registry = Registry.open(f"sqlite:///{folder}/registry.sqlite")
-    store = open_store(f"flight://127.0.0.1:{STORE_PORT}?token_file={folder}/token")
+    store = open_store(f"shared://127.0.0.1:{STORE_PORT}?token_file={folder}/token")
     settings = WebSettings(rate_limit=0, token=OperatorToken.of(folder))
     WebServer(create_app(registry, store, settings=settings), "127.0.0.1", port).run()
 
@@ -53,7 +53,7 @@ def serve(folder: Path, port: int) -> None:
 def hold(folder: Path) -> None:
     """Be the process that holds the store."""
     store = open_store(f"duckdb:///{folder}/readings.duckdb")
-    StoreServer(store, "127.0.0.1", STORE_PORT, OperatorToken.of(folder).matches).serve()
+    StoreServer(store, "127.0.0.1", STORE_PORT, OperatorToken.of(folder).matches).wait()
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def processes(folder: Path, number: int) -> Iterator[tuple[Server, list[Server]]
 def _wait_for_store(folder: Path) -> None:
     for _ in range(600):
         try:
-            open_store(f"flight://127.0.0.1:{STORE_PORT}?token_file={folder}/token").close()
+            open_store(f"shared://127.0.0.1:{STORE_PORT}?token_file={folder}/token").close()
             return
         except StoreUnavailable:
             time.sleep(0.1)

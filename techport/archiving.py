@@ -34,7 +34,7 @@ FIRST_ROUND = 120.0  # seconds after the start
 def open_readings(settings: Settings, database: Database) -> ReadingStore:
     """The store, with the archive behind it where there is one. Raises StoreUnavailable, StoreIncompatible."""
     readings = open_store(settings.store_url, AnnouncedWrites(database))
-    if settings.archive is None or settings.store_url.startswith("flight:"):  # what is shared has it already
+    if settings.archive is None or settings.store_url.startswith("shared:"):  # what is shared has it already
         return readings
     try:
         from techport_storage.archive.store import ArchivedStore

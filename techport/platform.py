@@ -439,7 +439,7 @@ def sharing(settings: Settings, parts: Stores) -> Iterator[None]:
 
     address = Address.parse(settings.store_address)
     server = StoreServer(parts.readings, address.host, address.port, OperatorToken.of(settings.data).matches)
-    log.info("other processes may use the store", store=f"flight://{address}?token_file={settings.data / 'token'}")
+    log.info("other processes may use the store", store=f"shared://{address}?token_file={settings.data / 'token'}")
     try:
         yield
     finally:

@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     store_address: str | None = Field(
         None,
         description="HOST:PORT on the loopback at which `up` lets other processes of this machine use its embedded "
-        "store: `techport serve --store flight://HOST:PORT?token_file=DATA/token`",
+        "store: `techport serve --store shared://HOST:PORT?token_file=DATA/token`",
     )
     registry: str | None = Field(
         None, description="URL of the registry database; sqlite:///DATA/registry.sqlite unless told"

@@ -19,7 +19,7 @@ def open_store(url: str, announcements: Announcements | None = None) -> ReadingS
         `duckdb:///relative.duckdb`, `duckdb:////absolute/path.duckdb`, or `duckdb://` in memory, for tests.
         `influxdb://host:8086/org/bucket?token_file=FILE` is a bucket of an InfluxDB 2 server, see docs/influxdb.md.
         `iotdb://host:6667,host:6667,host:6667/database?password_file=FILE` is a table of a cluster, see docs/iotdb.md.
-        `flight://127.0.0.1:8815?token_file=FILE` is the embedded store of another process of this machine.
+        `shared://127.0.0.1:8815?token_file=FILE` is the embedded store of another process of this machine.
     announcements : Announcements, optional
         How several writers of a server's store (`writers=several`) tell each other what they write.
 
@@ -51,7 +51,7 @@ def open_store(url: str, announcements: Announcements | None = None) -> ReadingS
         from techport_storage.iotdb.store import IoTStore
 
         return IoTStore.open(url, announcements)
-    if scheme == "flight":
+    if scheme == "shared":
         from techport_storage.shared.store import SharedStore
 
         return SharedStore.open(url)

@@ -51,7 +51,7 @@ def shared_url(tmp_path: Path, holder: ReadingStore) -> Iterator[str]:
     port, token = free_port(), tmp_path / "token"
     token.write_text("secret\n")
     server = StoreServer(holder, "127.0.0.1", port, lambda shown: shown == "secret")
-    yield f"flight://127.0.0.1:{port}?token_file={token}"
+    yield f"shared://127.0.0.1:{port}?token_file={token}"
     server.shutdown()
 
 
@@ -86,7 +86,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(store_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ReadingStore]:
     """An empty store."""
     store: ReadingStore
-    if store_url.startswith("flight:"):
+    if store_url.startswith("shared:"):
         shared = WrittenWhereItIsHeld.open(store_url)
         shared.holder = request.getfixturevalue("holder")
         store = shared
@@ -113,6 +113,6 @@ def lasting_url(store_url: str) -> str:
         pytest.skip("tests/cluster/test_archive.py opens archives again")
     if store_url == "duckdb://":
         pytest.skip("a store in memory ends with its process")
-    if store_url.startswith("flight:"):
+    if store_url.startswith("shared:"):
         pytest.skip("the process that holds the store goes on")
     return store_url

@@ -37,7 +37,7 @@ class Site:
         file = folder / "pilot.yaml"
         file.write_text(PILOT, "utf-8")
         address = f"127.0.0.1:{free_port()}"
-        store = f"flight://{address}?token_file={folder / 'data' / 'token'}"
+        store = f"shared://{address}?token_file={folder / 'data' / 'token'}"
         monkeypatch.setenv("TECHPORT_STORE_ADDRESS", address)
         monkeypatch.setenv("TECHPORT_RATE_LIMIT", str(LIMIT))
         arguments = ("up", "--pilot", str(file), "--broker", "embedded", "--registry", registry)

@@ -17,7 +17,7 @@ def test_a_second_web_process_shows_what_the_first_one_stores(tmp_path: Path, mo
     file = tmp_path / "pilot.yaml"
     file.write_text(PILOT, "utf-8")
     address = f"127.0.0.1:{free_port()}"
-    store = f"flight://{address}?token_file={tmp_path / 'data' / 'token'}"
+    store = f"shared://{address}?token_file={tmp_path / 'data' / 'token'}"
     monkeypatch.setenv("TECHPORT_STORE_ADDRESS", address)
     with Platform(tmp_path, "up", "--pilot", str(file), "--broker", "embedded") as first:
 

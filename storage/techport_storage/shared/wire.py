@@ -1,11 +1,19 @@
-"""What a process that uses another one's store says, and what it is answered, as MessagePack.
+"""What a process that uses another one's store says, and what it is answered: messages over a TCP connection.
 
-Rows travel as Arrow, by Flight; this is everything else. A call has a method of ReadingStore and its arguments.
+    token ─► Answer          once, or WRONG and why not
+    Call  ─► Answer          in MessagePack, with rows of a page as Arrow
+             or, of `read`, rows as Arrow: none, with the schema, then as they come, then END
+             or, at any place, WRONG and the error
+
+A call has a method of ReadingStore and its arguments. Messages are framed by multiprocessing.connection, of which
+nothing else is used: what it would unpickle is not asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Connection
 
 import msgspec
 import numpy as np
@@ -13,6 +21,17 @@ import pyarrow as pa
 
 from techport_storage.coverage import Coverage
 from techport_storage.model import Batch, Extent, Micros, Query, Receipt, Selection, Stream
+
+WRONG = b"\xc1"
+"""Begins a message with an error: a byte that neither MessagePack nor Arrow begins with."""
+END = b""
+LONGEST_TOKEN = 1_000
+
+
+def connection_of(end: socket.socket) -> Connection:
+    """Messages over a connected socket, which goes on to belong to the caller."""
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Connection(end.dup().detach())
 
 
 class WireBatch(msgspec.Struct, frozen=True):
@@ -99,11 +118,12 @@ class Wrong(msgspec.Struct, frozen=True):
     texts: Sequence[str]
 
 
-def packed(table: pa.Table) -> bytes:
-    """The rows as one message: a short answer costs more for the messages that it comes in than for its rows."""
+def packed(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> bytes:
+    """Rows as one message: a short answer costs more for the messages that it comes in than for its rows."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
