@@ -27,6 +27,10 @@ class RegistryUnavailable(PilotsError):
     """The database behind the registry cannot answer now. Worth a retry of the same call."""
 
 
+class RegistryDamaged(PilotsError, ValueError):
+    """The registry's file is none, or not whole. Trying again does not help; the file is left as it is."""
+
+
 class ReplayTaken(PilotsError):
     """An entry of the quarantine was dealt with by somebody else meanwhile; nothing was booked."""
 

@@ -115,8 +115,11 @@ FAULTS: dict[Form, tuple[Fault, ...]] = {
         "registry killed",
     ),
 }
-LOSING = frozenset({"broker killed", "broker restarted without its file"})
+LOSING: frozenset[Fault] = frozenset({"broker killed", "broker restarted without its file"})
 """Faults that may cost what mosquitto has acknowledged."""
+
+COSTLY: frozenset[Fault] = LOSING | {"two workers of one name"}
+"""Those, and the one after which sums may differ."""
 
 
 class Round(msgspec.Struct, frozen=True):

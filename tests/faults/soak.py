@@ -107,11 +107,13 @@ def with_table(page: str, results: Sequence[Result]) -> str:
 
 
 def _line(form: rounds.Form, fault: rounds.Fault, outcomes: Sequence[rounds.Round]) -> list[str]:
-    """The line of a fault: of rounds in which mosquitto did not lose anything, unless it is about that."""
+    """The line of a fault: of rounds with none of those that may cost something, unless it is about one of them."""
     chosen = [
         outcome
         for outcome in outcomes
-        if outcome.form == form and fault in outcome.faults and (fault in rounds.LOSING or not outcome.may_lose)
+        if outcome.form == form
+        and fault in outcome.faults
+        and (fault in rounds.COSTLY or rounds.COSTLY.isdisjoint(outcome.faults))
     ]
     if not chosen:
         return []

@@ -41,7 +41,7 @@ from sqlalchemy import (
     text,
 )
 
-from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.errors import RegistryDamaged, RegistryUnavailable
 
 LOCK_WAIT_S = 30
 """How long a writer of SQLite waits for the one before it."""
@@ -49,6 +49,8 @@ LOCK_WAIT_S = 30
 TIMEOUT_S = 10.0
 """How long PostgreSQL may take for one statement, unless told otherwise."""
 
+_CHECKED_BYTES = 32 << 20  # a file of so much is gone through at every start, in a fifth of a second
+_DAMAGED = ("database disk image is malformed", "file is not a database")
 _GRACE_S = 1.0  # for PostgreSQL to end a statement itself
 _CONNECT_S = 5.0  # two seconds are the least that libpq knows
 _NAME_LENGTH = 200
@@ -109,8 +111,9 @@ class Database:
     def open(cls, url: str, timeout_s: float = TIMEOUT_S) -> Database:
         """Open `sqlite:///path` or `postgresql://...` and bring its tables up to date.
 
-        Safe when several threads and processes do it at once. Raises ValueError for another kind of URL, a file that
-        is not a database and one that a newer techport has changed; RegistryUnavailable when it cannot be opened now.
+        Safe when several threads and processes do it at once. Raises ValueError for another kind of URL and a file
+        that a newer techport has changed; RegistryDamaged for a file that is not a database, or not whole any more;
+        RegistryUnavailable when it cannot be opened now.
         """
         parsed = make_url(url)
         if parsed.get_backend_name() == "postgresql":
@@ -287,9 +290,31 @@ def _sqlite(url: URL) -> Engine:
     event.listen(engine, "begin", _begin_sqlite)
     try:
         _retry_while_locked(engine, _use_wal)
+        _check_whole(engine, Path(str(url.database)))
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{url.database} is not an SQLite database: {error}") from error
+        raise _damaged(engine, f"is not an SQLite database: {error}") from error
     return engine
+
+
+def _check_whole(engine: Engine, file: Path) -> None:
+    """Raise RegistryDamaged for a file whose pages do not fit together. A large one is found out by who reads it."""
+    if file.stat().st_size > _CHECKED_BYTES:
+        return
+    with _translate_errors(engine):
+        raw = engine.raw_connection()
+        try:
+            found = raw.cursor().execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            raw.close()
+    if found != "ok":
+        raise _damaged(engine, f"is damaged: {found.splitlines()[0]}")
+
+
+def _damaged(engine: Engine, what: str) -> RegistryDamaged:
+    return RegistryDamaged(
+        f"{engine.url.database} {what}. It was left as it is. Move the data folder away and bring the last backup back "
+        "into an empty one (`techport store restore BACKUP --data FOLDER`)"
+    )
 
 
 def _revision(connection: Connection) -> str | None:
@@ -343,6 +368,8 @@ def _translate_errors(engine: Engine) -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         raise _unavailable(engine, error) from error
     except exc.DBAPIError as error:
+        if isinstance(error, exc.DatabaseError) and any(sign in str(error.orig) for sign in _DAMAGED):
+            raise _damaged(engine, f"is damaged: {error.orig}") from error
         if error.connection_invalidated:
             raise _unavailable(engine, error) from error
         raise

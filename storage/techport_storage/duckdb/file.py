@@ -211,6 +211,10 @@ class DuckFile:
         except (duckdb.OperationalError, OSError) as error:
             self.broken = self.broken or "invalidated" in str(error)
             raise self._store_error(error) from error
+        except duckdb.Error as error:
+            if any(sign in str(error) for sign in _DAMAGED):
+                raise self._store_error(error) from error
+            raise
 
     def _store_error(self, error: Exception) -> StoreError:
         message = str(error)
@@ -241,10 +245,18 @@ PATIENCE = 5.0  # s that readers get to end when the file is to be replaced
 _MET = ("Cannot CHECKPOINT", "Conflict on", "write-write conflict")
 """In what DuckDB says when two transactions met."""
 
+_DAMAGED = ("Corrupt database file", "Could not read enough bytes")
+_RESTORE = (
+    "the file is damaged, and was left as it is. Move the data folder away and bring the last backup back into an "
+    "empty one (`techport store restore BACKUP --data FOLDER`)"
+)
+
 _INCOMPATIBLE = {
+    **dict.fromkeys(_DAMAGED, _RESTORE),
     "version number": "another version of DuckDB wrote this file. Export the readings with the techport that wrote it "
     "(`techport store export`) and import them here",
-    "not a valid DuckDB": "this is not a DuckDB file. Name another, or move it away",
+    "not a valid DuckDB": "this is not a DuckDB file, or a damaged one, and was left as it is. Name another, or "
+    "move the data folder away and bring the last backup back (`techport store restore BACKUP --data FOLDER`)",
 }
 
 _REMEDIES = {
