@@ -185,7 +185,7 @@ def _nats(settings: Settings) -> Iterator[Check]:
         remedy = "check mqtt_username, mqtt_password_file and mqtt_ca, and the servers' log; see docs/nats.md"
         yield Check("broker", "failed", f"{settings.mqtt}: {state.problem}", remedy)
         return
-    shown = f"{settings.mqtt} keeps {state.copies} copies of each message; {state.waiting} messages wait for a worker"
+    shown = f"{settings.mqtt}: copies of each message: {state.copies}; messages that wait for a worker: {state.waiting}"
     yield Check("broker", "ok", shown)
 
 
