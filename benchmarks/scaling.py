@@ -66,7 +66,7 @@ class Costs:
 PARTS = ("broker", "workers", "store")
 
 COSTS = Costs(
-    broker=112e-6,
+    broker=72e-6,
     worker=37e-6,
     worker_value=1.6e-6,
     store_value=33e-6,
