@@ -1,6 +1,6 @@
 """IoTStore beside InfluxStore in one run: writing and reading, from one node to three, and the pause when a node dies.
 
-    python -m benchmarks.iotdb_store [--rows 100000] [--turns 5]
+    python -m benchmarks.iotdb_store [--rows 150000] [--points 5000] [--turns 5]
 
 Starts an influxd and clusters of IoTDB on the loopback. The stores take turns, batch by batch and question by question,
 so that a busy machine slows all of them. CPU seconds are of this process (client) and of all processes of a store
@@ -55,14 +55,14 @@ def writing(stores: Stores, rows: int) -> None:
         print(f"| {name} | {BATCH / wall / 1000:,.0f} k | {each[0]} | {each[1]} |", flush=True)
 
 
-def reading(stores: Stores, turns: int) -> None:
+def reading(stores: Stores, points: int, turns: int) -> None:
     offset = int(time.time() * SECOND) - START - 1100 * SECOND
     for store, _ in stores.values():
         for i in range(0, 100, 5):
             parts = []
             for j in range(i, i + 5):
-                when = START + np.arange(5000, dtype=np.int64) * 60 * SECOND
-                parts.append((np.full(5000, j - i, np.int32), when, np.random.default_rng(j).normal(10, 5, 5000)))
+                when = START + np.arange(points, dtype=np.int64) * 60 * SECOND
+                parts.append((np.full(points, j - i, np.int32), when, np.random.default_rng(j).normal(10, 5, points)))
             stream, when, value = (np.concatenate(part) for part in zip(*parts, strict=True))
             names = [Stream("hundred", f"d{j:03}", "temperature") for j in range(i, i + 5)]
             store.write(Batch(names, stream, when, value, when, np.zeros(len(when), np.uint8)))
@@ -83,7 +83,7 @@ def reading(stores: Stores, turns: int) -> None:
             f"({1000 * statistics.mean(c.server for c in found):,.0f})"
             for found in costs.values()
         ]
-        print(f"| {shape} | {' | '.join(cells)} |", flush=True)
+        print(f"| {shape.replace('5,000', f'{points:,}')} | {' | '.join(cells)} |", flush=True)
 
 
 def pauses(cluster: Cluster) -> None:
@@ -112,6 +112,7 @@ def pauses(cluster: Cluster) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=150_000)
+    parser.add_argument("--points", type=int, default=5_000)
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
     forms = {"1 node, 1 copy": (1, 1), "3 nodes, 1 copy": (3, 1), "3 nodes, 3 copies": (3, 3)}
@@ -121,7 +122,7 @@ def main() -> None:
         stores: Stores = {"InfluxDB": (open_store(server.url(server.new_bucket())), [server.pid])}
         for name, (size, copies) in forms.items():
             cluster = start_cluster(
-                Path(folder) / name.replace(" ", "-"),
+                Path(folder) / f"{size}-{copies}",  # without a comma: folders of data are a list to IoTDB
                 size,
                 COMPILED,
                 data_replication_factor=copies,
@@ -131,7 +132,7 @@ def main() -> None:
             store = open_store(cluster.tables.url(copies=str(copies)))
             stores[f"IoTDB, {name}"] = store, [node.pid for node in cluster.nodes]
         writing(stores, given.rows)
-        reading(stores, given.turns)
+        reading(stores, given.points, given.turns)
         pauses(cluster)
 
 

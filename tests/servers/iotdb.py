@@ -276,13 +276,18 @@ def iotdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
 
 def start_cluster(folder: Path, size: int = 3, java: tuple[str, ...] = SPARING, **settings: object) -> Cluster:
     """A running cluster. The caller stops it."""
-    cluster = Cluster(folder, size, java, settings)
-    try:
-        cluster.start()
-    except BaseException:
-        cluster.stop()
-        raise
-    return cluster
+    for attempt in range(3):
+        cluster = Cluster(folder / str(attempt), size, java, settings)
+        try:
+            cluster.start()
+        except BaseException as problem:
+            cluster.stop()
+            # Another server may take one of its seventeen ports before it does.
+            if not isinstance(problem, RuntimeError) or attempt == 2:
+                raise
+        else:
+            return cluster
+    raise AssertionError
 
 
 @contextlib.contextmanager
