@@ -207,12 +207,12 @@ COLOURS = ("#1d4ed8", "#dc2626", "#15803d", "#a16207")
 
 
 def picture(sizes: list[int], results: Mapping[str, list[dict[str, Taken]]]) -> str:
-    """A row for each store: milliseconds over readings, both logarithmic; lines of the store full, of HTTP dashed."""
+    """A row for each store: ms of processor time over readings, both logarithmic; of the store full, of HTTP dashed."""
     parts = []
     low, high = 0.0, 4.0  # decades of milliseconds
     for row, (store, taken) in enumerate(results.items()):
         top = 30 + row * (HEIGHT + 60)
-        title = f"{store}: ms, the store asked directly (full) and over HTTP (dashed)"
+        title = f"{store}: ms of processor time, the store asked directly (full) and over HTTP (dashed)"
         parts.append(f'<text x="60" y="{top - 8}">{escape(title)}</text>')
         parts += [
             f'<text x="52" y="{top + HEIGHT * (1 - decade / high) + 4:.0f}" text-anchor="end">{10**decade:,}</text>'
@@ -225,7 +225,7 @@ def picture(sizes: list[int], results: Mapping[str, list[dict[str, Taken]]]) -> 
             for x, size in zip(xs, sizes, strict=True)
         ]
         for number, name in enumerate(taken[0]):
-            decades = np.clip([np.log10(max(one[name].wall, 1.0)) for one in taken], low, high)
+            decades = np.clip([np.log10(max(one[name].cpu, 1.0)) for one in taken], low, high)
             points = [(x, top + HEIGHT * (1 - decade / high)) for x, decade in zip(xs, decades, strict=True)]
             colour, dash = COLOURS[number % 4], ' stroke-dasharray="5 3"' if "HTTP" in name else ""
             line = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
