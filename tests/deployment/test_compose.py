@@ -355,3 +355,12 @@ def test_the_whole_deployment_runs() -> None:
     (package,) = answer["closed"]["packages"]
     assert package["here"], "written by a command, and offered by the pages"
     assert package["rows"] > 0
+
+
+def test_nodes_of_the_cluster_have_the_settings_that_the_documentation_asks_for() -> None:
+    setting_up = (ROOT / "docs/iotdb.md").read_text().partition("## Setting up")[2].partition("\n## ")[0]
+    asked = set(re.findall(r"(?:^|`)([a-z_]+=[\w.]+)(?:$|`)", setting_up, re.MULTILINE))
+    left_to_the_default = {"data_region_ratis_log_unsafe_flush_enable=false"}
+    written = (ROOT / "deploy/iotdb/run").read_text().splitlines()
+    assert len(asked) > 6
+    assert asked - set(written) == left_to_the_default
