@@ -268,7 +268,10 @@ def test_a_series_that_never_varies_has_no_effect_and_no_interval(value):
 def test_devices_that_are_all_new_in_the_intervention_cannot_be_compared():
     series = {"old": (SPRING[~DURING], street()[~DURING]), "new": (SPRING[DURING], street()[DURING])}
     found = answer(series, asked(minimum_completeness=0.4))
-    assert [reason.code for reason in found.reasons] == ["evaluation.no-paired-device"]
+    assert [reason.code for reason in found.reasons] == [
+        "evaluation.no-paired-device",
+        "evaluation.no-paired-device.remedy",
+    ]
 
 
 def test_a_control_group_of_one_device_is_named():

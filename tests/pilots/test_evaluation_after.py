@@ -152,6 +152,7 @@ def test_what_is_missing_is_a_verdict(store):
     write(store, "log", np.isin(day_of_time(), [10, 20, 30]).astype(float), "street_cleaning", TIME)
     seldom = evaluate(store, street(), asked())
     assert "Days that follow an event: 3." in seldom.reasons[0].en
+    assert "Plan more days with the event" in seldom.reasons[1].en
     assert seldom.effect is None
     short = Phase("one", "other", START - dt.timedelta(days=900), START - dt.timedelta(days=800))
     empty = evaluate(store, pilot(("box", None, "pm10"), ("log", None, "street_cleaning"), phases=(short,)), asked())
@@ -165,6 +166,7 @@ def test_all_values_equal(store):
     write_log(store)
     found = evaluate(store, street(), asked())
     assert found.verdict == "insufficient data"
+    assert [reason.code for reason in found.reasons] == ["evaluation.no-interval", "evaluation.constant.remedy"]
     assert "all values are equal" in found.reasons[0].en
 
 
@@ -174,6 +176,7 @@ def test_a_gappy_stream_is_below_the_floor(store):
     found = evaluate(store, street(), asked())
     assert found.verdict == "insufficient data"
     assert "50 % complete" in found.reasons[0].en
+    assert "Data quality" in found.reasons[1].en
     assert plan_of(street(), asked()).resolved.unit == found.unit
 
 

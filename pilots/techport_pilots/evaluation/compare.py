@@ -50,7 +50,7 @@ from techport_pilots.evaluation.looking import (
     planned_factors,
     schedule_of,
 )
-from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
+from techport_pilots.evaluation.messages import caveats, message, method, phase_titles, remedies
 from techport_pilots.evaluation.model import (
     Check,
     Evaluation,
@@ -80,19 +80,6 @@ from techport_pilots.quantities import vocabulary_of
 from techport_pilots.time import micros_of
 from techport_storage.model import Micros, Stream
 from techport_storage.store import ReadingStore
-
-_REMEDIES = {
-    "evaluation.no-data": message("no-data.remedy"),
-    "evaluation.incomplete": message("incomplete.remedy"),
-    "evaluation.too-short": message("too-short.remedy"),
-    "evaluation.no-paired-device": message("no-paired-device.remedy"),
-    "evaluation.no-interval.constant": message("constant.remedy"),
-    "evaluation.no-interval.exact-fit": message("constant.remedy"),
-    "evaluation.no-interval.no-control-data": message("no-control-data.remedy"),
-    "evaluation.no-interval.too-few-days": message("too-few-days.remedy"),
-    "evaluation.no-interval.collinear": message("collinear.remedy"),
-}
-"""What to do about a reason for which there is no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,10 +323,9 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     left_out = _left_out(pilot, sides, kpi)
     obstacles = _obstacles(kpi, pilot, sides)
     if obstacles:
-        remedies = {why.code: _REMEDIES[why.code] for why in obstacles if why.code in _REMEDIES}
-        return _insufficient(kpi, unit, [*obstacles, *remedies.values()], before, after, left_out)
+        return _insufficient(kpi, unit, [*obstacles, *remedies(obstacles)], before, after, left_out)
     if sides.days is None and not is_extreme(kpi):
-        return _insufficient(kpi, unit, _why_not(NoInterval("constant")), before, after, left_out)
+        return _insufficient(kpi, unit, NoInterval("constant").reasons, before, after, left_out)
     own = _own_value(kpi, after, sides, confidence)
     after = msgspec.structs.replace(after, interval=own.published)
     value_only = _without_effect(kpi, unit, before, after, own, left_out)
@@ -354,14 +340,8 @@ def _evaluate(store: ReadingStore, pilot: PilotDefinition, kpi: Kpi, confidence:
     except NoInterval as problem:
         if about_value and own.interval is not None:
             return msgspec.structs.replace(value_only, reasons=[*value_only.reasons, Reason.of(problem.reason)])
-        return _insufficient(kpi, unit, _why_not(problem), before, after, left_out)
+        return _insufficient(kpi, unit, problem.reasons, before, after, left_out)
     return _answer(kpi, main, (before, after), own, control, estimate, [*left_out, *days_left], confidence)
-
-
-def _why_not(problem: NoInterval) -> list[Message]:
-    """Why there is no interval, and what to do about it."""
-    remedy = _REMEDIES.get(problem.message.code)
-    return [problem.reason] if remedy is None else [problem.reason, remedy]
 
 
 def _estimate(

@@ -11,6 +11,7 @@ whether it is done again on the day itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ from techport_pilots.evaluation.interval import (
     welch,
 )
 from techport_pilots.evaluation.kpi import plan_of
-from techport_pilots.evaluation.messages import caveats, message, method, phase_titles
+from techport_pilots.evaluation.messages import caveats, message, method, phase_titles, remedies
 from techport_pilots.evaluation.model import Check, Evaluation, Interval, LeftOut, PhaseValue, Reason
 from techport_pilots.evaluation.samples import SamplePlan, Window, dates, day_numbers, read_samples
 from techport_pilots.evaluation.verdict import decide_verdict, effect_direction
@@ -151,12 +152,12 @@ def evaluate_event_study(
     plan = plan_of(pilot, kpi, never=kpi.control)
     unit = plan.resolved.unit
     if not pilot.phases:
-        return _insufficient(kpi, unit, message("no-phase.any"))
+        return _insufficient(kpi, unit, [message("no-phase.any")])
     if not plan.streams:
-        return _insufficient(kpi, unit, message("no-device", quantity=kpi.quantity))
+        return _insufficient(kpi, unit, [message("no-device", quantity=kpi.quantity)])
     observed = event_days(store, pilot, kpi)
     if observed is None or not len(observed.days):
-        return _insufficient(kpi, unit, message("no-days"))
+        return _insufficient(kpi, unit, [message("no-days")])
     other, exposed = _side(observed, exposed=False), _side(observed, exposed=True)
     obstacle = None
     if observed.completeness < kpi.minimum_completeness:
@@ -166,14 +167,14 @@ def evaluate_event_study(
         exposed_days, other_days = observed.counts
         obstacle = message("few-exposed", exposed=exposed_days, others=other_days, required=MIN_EXPOSED)
     if obstacle is not None:
-        return _insufficient(kpi, unit, obstacle, other, exposed)
+        return _insufficient(kpi, unit, [obstacle, *remedies([obstacle])], other, exposed)
     days = observed.days
     design = np.column_stack([np.ones(len(days)), days["exposed"], observed.columns])
     day, group = day_numbers(pd.DatetimeIndex(days.index)), np.zeros(len(days), np.int64)
     try:
         estimate = fit(days["level"].to_numpy(), design, day, group, 1)
     except NoInterval as problem:
-        return _insufficient(kpi, unit, problem.reason, other, exposed)
+        return _insufficient(kpi, unit, problem.reasons, other, exposed)
     interval = interval_of(estimate, confidence)
     percent, percent_interval = _percent(observed, estimate, confidence) if plan.resolved.has_zero else (None, None)
     verdict, why = decide_verdict(kpi, None, interval, percent_interval)
@@ -303,13 +304,13 @@ def _months(days: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _insufficient(
-    kpi: Kpi, unit: str, why: Message, other: PhaseValue | None = None, exposed: PhaseValue | None = None
+    kpi: Kpi, unit: str, why: Sequence[Message], other: PhaseValue | None = None, exposed: PhaseValue | None = None
 ) -> Evaluation:
     return Evaluation(
         kpi=kpi.id,
         unit=unit,
         verdict="insufficient data",
-        reasons=[Reason.of(why)],
+        reasons=[Reason.of(reason) for reason in why],
         compared="days",
         baseline=other,
         intervention=exposed,

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from techport_pilots.evaluation.messages import message
+from techport_pilots.evaluation.messages import message, remedies
 from techport_pilots.evaluation.model import Interval
 from techport_pilots.i18n import Message
 
@@ -53,6 +53,11 @@ class NoInterval(ValueError):
     def reason(self) -> Message:
         """As a sentence of its own."""
         return message("no-interval", why=self.message)
+
+    @property
+    def reasons(self) -> list[Message]:
+        """That sentence, and what to do about it."""
+        return [self.reason, *remedies([self.message])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,25 @@ def message(code: str, **params: Any) -> Message:
     return Message(f"evaluation.{code}", {name: _plain(value) for name, value in params.items()})
 
 
+_REMEDIES = {
+    "evaluation.no-data": message("no-data.remedy"),
+    "evaluation.incomplete": message("incomplete.remedy"),
+    "evaluation.too-short": message("too-short.remedy"),
+    "evaluation.no-paired-device": message("no-paired-device.remedy"),
+    "evaluation.few-exposed": message("few-exposed.remedy"),
+    "evaluation.no-interval.constant": message("constant.remedy"),
+    "evaluation.no-interval.exact-fit": message("constant.remedy"),
+    "evaluation.no-interval.no-control-data": message("no-control-data.remedy"),
+    "evaluation.no-interval.too-few-days": message("too-few-days.remedy"),
+    "evaluation.no-interval.collinear": message("collinear.remedy"),
+}
+
+
+def remedies(obstacles: Sequence[Message]) -> list[Message]:
+    """What to do about reasons for which there is no verdict, each once."""
+    return list({why.code: _REMEDIES[why.code] for why in obstacles if why.code in _REMEDIES}.values())
+
+
 def phase_titles(phases: Sequence[Phase]) -> Text:
     """The phases as people call them."""
     titles = [phase.title or Text(phase.name, phase.name) for phase in phases]
