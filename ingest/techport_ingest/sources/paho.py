@@ -43,6 +43,7 @@ class PahoSource:
         self._events = SessionEvents(on_session)
         self._subscriptions = Subscriptions(settings)
         self._inbox = Inbox(settings.window)
+        self._unsettled: set[int] = set()  # packet numbers of the current connection, of QoS 1, not acknowledged yet
         self._connection_lock = threading.Lock()
         self._subscribed = False
         self._backoff = Backoff(settings.longest_wait)
@@ -68,6 +69,7 @@ class PahoSource:
         with self._connection_lock:
             for packet_id in self._inbox.packet_ids(messages):
                 acknowledge(packet_id, 1)
+                self._unsettled.discard(packet_id)
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
         with self._subscriptions.lock:
@@ -101,7 +103,9 @@ class PahoSource:
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         inbox = self._inbox
-        if len(inbox.messages) >= inbox.window and not self._hold_back(message.qos):
+        if message.qos:
+            self._hold_back()
+        elif len(inbox.messages) >= inbox.window:  # nobody promised to keep it
             return
         try:
             topic = message.topic
@@ -116,20 +120,19 @@ class PahoSource:
             delayed = self._backlog.delayed() or delayed
             if self._backlog.take_mark():
                 client.publish(self._backlog.topic, self._backlog.token, qos=1)
+        if message.qos:
+            self._unsettled.add(message.mid)
         inbox.messages.append(Message(topic, payload, now(), number, message.dup, message.retain, delayed))
         inbox.wake()
 
-    def _hold_back(self, qos: int) -> bool:
-        """Make room for a message beyond the window; whether it may come in.
+    def _hold_back(self) -> None:
+        """Wait while as many messages as the window has places are not settled.
 
-        A broker that counts well sends none of QoS 1. mosquitto 2.0.11 was seen to send seven windows at once: then
-        this thread stops reading until the pipeline has taken some, and TCP holds the broker up.
+        A broker that counts well sends no more. mosquitto 2.0.11 was seen to send seven windows at once: then this
+        thread stops reading until the pipeline has settled some, and TCP holds the broker up.
         """
-        if qos == 0:  # nobody promised to keep it
-            return False
-        while len(self._inbox.messages) >= self._inbox.window and not self._closing:
+        while len(self._unsettled) >= self._inbox.window and not self._closing:
             time.sleep(0.005)
-        return True
 
     def _on_unsubscribe(
         self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
@@ -184,6 +187,7 @@ class PahoSource:
     ) -> None:
         with self._connection_lock:
             self._inbox.connection += 1
+            self._unsettled.clear()
         self._backlog.lost()
         self._backoff.ended()
         self._subscribed = False
