@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from techport_pilots.model import PilotDefinition
 from techport_pilots.registry import erasures, lifecycle
 from techport_pilots.registry.registry import Registry
 from techport_pilots.time import micros_of
-from techport_storage.clock import now
+from techport_storage.clock import as_of, now
 from techport_storage.microseconds import DAY
 from techport_storage.model import Batch, Reading, Selection
 from tests.pilots import trial
@@ -74,16 +75,18 @@ def test_the_record_is_written_and_read_back() -> None:
         parse_definition(YAML.replace("2026-01-15", "januar"))
 
 
-def test_the_package_says_why_the_data_is_there_and_until_when(parts: Parts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hour", [12, 23.5])  # UTC: in the second it is the next day in the pilot's zone
+def test_the_package_says_why_the_data_is_there_and_until_when(parts: Parts, tmp_path: Path, hour: float) -> None:
     registry, store, ledger = parts
     pilot = parse_definition(YAML)
     registry.import_pilot(pilot, YAML, "test")
     store.write(trial.readings())
     for step in ("running", "ended"):
         lifecycle.transition(registry.database, pilot, step, "kari")  # type: ignore[arg-type]
-    package = close_pilot(registry, store, ledger, pilot, tmp_path, Closure("kari", wait=0))
+    with as_of(now() // DAY * DAY + int(hour / 24 * DAY)):
+        package = close_pilot(registry, store, ledger, pilot, tmp_path, Closure("kari", wait=0))
     assert package.erase_at is not None
-    erased_by = dt.datetime.fromtimestamp(package.erase_at / 1e6, dt.UTC).date()
+    erased_by = dt.datetime.fromtimestamp(package.erase_at / 1e6, ZoneInfo(pilot.timezone)).date()
     with zipfile.ZipFile(package.path) as archive:
         texts = {name: archive.read(name).decode() for name in archive.namelist() if "readings" not in name}
         assert {info.external_attr >> 16 for info in archive.infolist()} == {0o600}

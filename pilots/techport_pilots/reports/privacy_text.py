@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 from techport_pilots.definition.privacy import PrivacyRecord, privacy_record
 from techport_pilots.reports.build import Report
@@ -29,13 +30,13 @@ def privacy_lines(report: Report, words: Words) -> list[tuple[str, str]]:
 
 
 def privacy_description(report: Report) -> dict[str, str | list[str] | None]:
-    """The same for programs; dates as ISO 8601."""
+    """The same for programs; dates as ISO 8601, in the pilot's time zone."""
     record = privacy_record(report.pilot)
     if record is None:
         return {}
     erase_by = None
     if report.erase_at is not None:
-        erase_by = dt.datetime.fromtimestamp(report.erase_at / 1e6, dt.UTC).date().isoformat()
+        erase_by = dt.datetime.fromtimestamp(report.erase_at / 1e6, ZoneInfo(report.pilot.timezone)).date().isoformat()
     return {
         "purpose": record.purpose.get("en"),
         "data_classes": list(record.data_classes),
