@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import struct
@@ -260,8 +261,10 @@ def test_the_log_stays_short(path: Path) -> None:
     for i in range(100):
         store.write(batch([A, B], 100, first=100 * i))
         log = path.with_name(f"{path.name}.wal")
-        longest = max(longest, log.stat().st_size if log.exists() else 0)
+        with contextlib.suppress(FileNotFoundError):  # a checkpoint has just removed it
+            longest = max(longest, log.stat().st_size)
     store.close()
+    assert longest > 0
     assert longest < 5 * 100_000
     assert not log.exists() or log.stat().st_size == 0
 
