@@ -136,12 +136,12 @@ def second_box(platform: Platform, page: Page) -> None:
     waiting = page.locator(".new-devices")
     expect(waiting).to_contain_text("3 messages")
     waiting.get_by_role("link", name="Boks 2").click()
-    unknown = page.locator(".unknown-devices li")
+    unknown = page.locator("[aria-labelledby=unknown-title] li")
     expect(unknown).to_contain_text('"pm10": 2')
     shoot(platform, page, "unknown")
     unknown.get_by_role("button", name="Register").click()
     expect(page.locator("#outcome")).to_contain_text("3 readings stored")
-    expect(page.locator(".unknown-devices")).to_have_count(0)
+    expect(page.locator("#unknown-title")).to_have_count(0)
     assert rows(platform, "Boks-2") == [("pm10", 0), ("pm10", 1), ("pm10", 2)]
     page.reload()  # repeats nothing
     assert len(rows(platform, "Boks-2")) == 3

@@ -172,7 +172,8 @@ def test_nobody_who_asks_or_writes_sees_the_border(place: str) -> None:
 
     archive(store)
     assert store.recent.extent(Selection(), end=months_before(now(), 1)).readings == 0, "merged into the archive"
-    assert store.table.late() == []
+    # Clocks differ: minutes before midnight, what is written to the day that closes then is marked already.
+    assert [(pilot, day) for pilot, day in store.table.late() if day * DAY < store.closed_before(now())] == []
     same(store, truth)
     again = opened(place, store.recent)  # as after a restart
     same(again, truth)
