@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from techport_pilots.accounting.audit import audit
-from tests.faults.rounds import _Embedded
+from tests.faults.rounds import Site, _Embedded
 from tests.ingest.raw_client import RawClient, publish
 from tests.ingest.running import NOON, Ingest
+from tests.registries import registry_in
 
 DEVICES = 60
 READINGS = 40
@@ -55,7 +56,8 @@ class Device(threading.Thread):
 @pytest.mark.slow
 def test_killed_under_many_devices(tmp_path: Path) -> None:
     Ingest(tmp_path).close()
-    worker, dice, begin = _Embedded(tmp_path), random.Random(5), threading.Event()
+    site = Site(registry_in(tmp_path), f"duckdb:///{tmp_path / 'readings.duckdb'}")
+    worker, dice, begin = _Embedded(tmp_path, site), random.Random(5), threading.Event()
     worker.start()
     devices = [Device(worker.port, number, begin) for number in range(DEVICES)]
     for device in devices:
@@ -69,8 +71,8 @@ def test_killed_under_many_devices(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline, "nothing is acknowledged"
                 time.sleep(0.01)
             time.sleep(dice.uniform(0.0, 0.1))
-            worker.kill_worker()
-            worker.start_worker()
+            worker.kill_worker(worker.names[0])
+            worker.start_worker(worker.names[0])
         for device in devices:
             device.join()
     finally:
