@@ -27,7 +27,7 @@ from tests.ingest.source_contract import (
     receive,
     test_the_window_bounds_what_is_held,
     test_two_devices_with_quality_of_service_0,
-    test_what_was_not_settled_comes_again,
+    test_what_was_not_acknowledged_comes_again,
     test_workers_that_share_divide_the_topics_among_them,
 )
 from tests.ingest.test_kill import Process
@@ -37,7 +37,7 @@ __all__ = [
     "nats",
     "test_the_window_bounds_what_is_held",
     "test_two_devices_with_quality_of_service_0",
-    "test_what_was_not_settled_comes_again",
+    "test_what_was_not_acknowledged_comes_again",
     "test_workers_that_share_divide_the_topics_among_them",
 ]
 

@@ -28,7 +28,7 @@ def receive(source: Source, count: int) -> list[Message]:
     return messages
 
 
-def test_what_was_not_settled_comes_again(port: int, device: Client, connect: Connect) -> None:
+def test_what_was_not_acknowledged_comes_again(port: int, device: Client, connect: Connect) -> None:
     first = connect(port)
     for number in range(10):
         device.publish(TOPIC, reading(number), qos=1)
@@ -52,7 +52,7 @@ def test_the_window_bounds_what_is_held(port: int, device: Client, connect: Conn
     for number in range(500):
         device.publish(TOPIC, reading(number), qos=1)
     held = receive(source, 20)
-    assert source.receive(0.5) == []  # nothing more before some are settled
+    assert source.receive(0.5) == []  # nothing more before some are acknowledged
     seen: list[bytes] = []
     while len(seen) < 500:
         assert len(held) <= 20

@@ -26,14 +26,14 @@ from tests.ingest.source_contract import (
     receive,
     test_the_window_bounds_what_is_held,
     test_two_devices_with_quality_of_service_0,
-    test_what_was_not_settled_comes_again,
+    test_what_was_not_acknowledged_comes_again,
     test_workers_that_share_divide_the_topics_among_them,
 )
 
 __all__ = [
     "test_the_window_bounds_what_is_held",
     "test_two_devices_with_quality_of_service_0",
-    "test_what_was_not_settled_comes_again",
+    "test_what_was_not_acknowledged_comes_again",
     "test_workers_that_share_divide_the_topics_among_them",
 ]
 

@@ -43,7 +43,7 @@ class PahoSource:
         self._events = SessionEvents(on_session)
         self._subscriptions = Subscriptions(settings)
         self._inbox = Inbox(settings.window)
-        self._unsettled: set[int] = set()  # packet numbers of the current connection, of QoS 1, not acknowledged yet
+        self._unacknowledged: set[int] = set()  # packet numbers of QoS 1 on the current connection
         self._connection_lock = threading.Lock()
         self._subscribed = False
         self._backoff = Backoff(settings.longest_wait)
@@ -69,7 +69,7 @@ class PahoSource:
         with self._connection_lock:
             for packet_id in self._inbox.packet_ids(messages):
                 acknowledge(packet_id, 1)
-                self._unsettled.discard(packet_id)
+                self._unacknowledged.discard(packet_id)
 
     def subscribe(self, topics: Sequence[str], described: Collection[str] = ()) -> None:
         with self._subscriptions.lock:
@@ -121,17 +121,17 @@ class PahoSource:
             if self._backlog.take_mark():
                 client.publish(self._backlog.topic, self._backlog.token, qos=1)
         if message.qos:
-            self._unsettled.add(message.mid)
+            self._unacknowledged.add(message.mid)
         inbox.messages.append(Message(topic, payload, now(), number, message.dup, message.retain, delayed))
         inbox.wake()
 
     def _hold_back(self) -> None:
-        """Wait while as many messages as the window has places are not settled.
+        """Wait while as many messages as the window has places are not acknowledged.
 
         A broker that counts well sends no more. mosquitto 2.0.11 was seen to send seven windows at once: then this
-        thread stops reading until the pipeline has settled some, and TCP holds the broker up.
+        thread stops reading until the pipeline has acknowledged some, and TCP holds the broker up.
         """
-        while len(self._unsettled) >= self._inbox.window and not self._closing:
+        while len(self._unacknowledged) >= self._inbox.window and not self._closing:
             time.sleep(0.005)
 
     def _on_unsubscribe(
@@ -187,7 +187,7 @@ class PahoSource:
     ) -> None:
         with self._connection_lock:
             self._inbox.connection += 1
-            self._unsettled.clear()
+            self._unacknowledged.clear()
         self._backlog.lost()
         self._backoff.ended()
         self._subscribed = False
