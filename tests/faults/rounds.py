@@ -65,6 +65,9 @@ CROWD = 200
 
 PATIENCE = 120.0
 
+_LINES = 100
+"""Of a worker's log, where a round does not come to its end."""
+
 Form = Literal["embedded", "mosquitto", "servers"]
 Fault = Literal[
     "worker killed",
@@ -183,11 +186,15 @@ def play(seed: int, form: Form, faults: list[Fault], folder: Path, servers: Serv
         ends.callback(device.end)
         device.start()
         sent = _Sent()
-        for fault in faults:
-            time.sleep(dice.uniform(0.1, SECONDS / len(faults)))
-            system.strike(fault, dice, sent)
-        recovering = time.monotonic()
-        device.join()
+        try:
+            for fault in faults:
+                time.sleep(dice.uniform(0.1, SECONDS / len(faults)))
+                system.strike(fault, dice, sent)
+            recovering = time.monotonic()
+            device.join()
+        except AssertionError as error:
+            error.add_note(system.described())
+            raise
         sent.readings |= {("lamp-1", number) for number in device.acknowledged}
         system.settle(sent, may_lose=not LOSING.isdisjoint(faults))
         recovery = time.monotonic() - recovering
@@ -421,7 +428,7 @@ class _Embedded:
     """A worker with its own broker."""
 
     source: Literal["embedded", "mosquitto"] = "embedded"
-    names = ("ingest-1",)
+    names: tuple[str, ...] = ("ingest-1",)
     share: str | None = None
 
     def __init__(self, folder: Path, site: Site) -> None:
@@ -434,8 +441,7 @@ class _Embedded:
     def start(self) -> None:
         for name in self.names:
             self.start_worker(name)
-        ready = [self.folder / f"{name}.ready" for name in self.names]
-        eventually(lambda: all(file.exists() for file in ready), "the workers take messages", PATIENCE)
+        eventually(lambda: all(map(self._is_ready, self.names)), "the workers take messages", PATIENCE)
 
     @property
     def broker_port(self) -> int:
@@ -447,6 +453,7 @@ class _Embedded:
         return self.site
 
     def start_worker(self, name: str) -> None:
+        self._ready(name).unlink(missing_ok=True)
         site = self.worker_site()
         settings = worker.Settings(
             name=name,
@@ -456,7 +463,7 @@ class _Embedded:
             store=site.store,
             share=self.share,
             clock=str(self.folder / "clock"),
-            ready=str(self.folder / f"{name}.ready"),
+            ready=str(self._ready(name)),
         )
         file = self.folder / f"{name}.json"
         file.write_bytes(msgspec.json.encode(settings))
@@ -469,6 +476,36 @@ class _Embedded:
         process = self._workers[name]
         process.kill()
         process.wait()
+
+    def _ready(self, name: str) -> Path:
+        return self.folder / f"{name}.ready"
+
+    def _is_ready(self, name: str) -> bool:
+        return self._ready(name).exists()
+
+    def _has_ended(self, name: str) -> bool:
+        return self._workers[name].poll() is not None
+
+    def _start_again_if_it_ended(self, name: str) -> None:
+        """As a service manager does with a worker that could not start. One that takes messages does not end any more;
+        one that does neither yet may still be on its way out.
+        """
+        eventually(lambda: self._is_ready(name) or self._has_ended(name), "the worker has started or ended", PATIENCE)
+        if self._has_ended(name):
+            self.start_worker(name)
+
+    def described(self) -> str:
+        """What the workers do, for who wonders why nothing happens: whether they run, and the end of their logs."""
+        codes = {name: process.poll() for name, process in self._workers.items()}
+        for name, code in codes.items():
+            if code is None:
+                self._workers[name].send_signal(signal.SIGUSR1)  # what its threads are at, into its log
+        time.sleep(0.5)
+        lines: list[str] = []
+        for name, code in codes.items():
+            lines.append(f"{name} runs" if code is None else f"{name} has ended with {code}")
+            lines += (self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-_LINES:]
+        return "\n".join(lines)
 
     def strike(self, fault: Fault, dice: random.Random, sent: _Sent) -> None:
         """Let the fault happen, and what follows it: paused processes go on, killed ones are started again."""
@@ -498,8 +535,7 @@ class _Embedded:
             self.disk.be("full" if fault == "disk full" else "read-only")
             time.sleep(dice.uniform(0.3, 1.5))
             self.disk.be("works")
-            if self._workers[name].poll() is not None:  # it could not start on such a disk: somebody starts it again
-                self.start_worker(name)
+            self._start_again_if_it_ended(name)
         elif fault == "clock jumps by hours":
             for hours in (dice.uniform(1, 30), -dice.uniform(1, 30), 0):
                 (self.folder / "clock").write_text(str(hours * 3600))

@@ -154,6 +154,31 @@ def test_pages_may_survive_a_loss_of_power(tmp_path: Path) -> None:
     assert len(left) > 5
 
 
+class _Ending(subprocess.Popen[bytes]):
+    """A process that could not write, and is still on its way out when it is looked at first."""
+
+    def __init__(self) -> None:
+        super().__init__(["true"])
+        self._looked = 0
+
+    def poll(self) -> int | None:
+        self._looked += 1
+        return None if self._looked < 3 else 1
+
+
+@pytest.mark.fast
+def test_a_worker_that_a_full_disk_ends_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it has not ended yet as the disk works again: nobody would take what its devices send."""
+    system = rounds._Embedded(tmp_path, rounds.Site("", ""))
+    started: list[str] = []
+    with _Ending() as process:
+        system._workers["ingest-1"] = process
+        monkeypatch.setattr(rounds._Embedded, "start_worker", lambda _, name: started.append(name))
+        monkeypatch.setattr("tests.faults.rounds.time.sleep", lambda _: None)
+        system.strike("disk full", random.Random(0), rounds._Sent())
+        assert started == ["ingest-1"]
+
+
 @pytest.mark.fast
 def test_a_network_is_cut_slow_or_deaf() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

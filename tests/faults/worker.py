@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import sys
 import threading
 import time
@@ -38,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main(settings: Settings) -> None:
+    faulthandler.register(signal.SIGUSR1)  # says what each thread is at
     threading.Thread(target=follow_clock, args=(Path(settings.clock),), daemon=True).start()
     registry = Registry.open(settings.registry, 3.0)
     store = open_store(settings.store, AnnouncedWrites(registry.database))
