@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, starmap
+from itertools import chain, pairwise, starmap
 from operator import ne
 
 import numpy as np
@@ -43,6 +43,12 @@ def group_by_stream(rows: pa.RecordBatch | pa.Table) -> Iterator[tuple[Stream, s
         places = [0, *(place for place, changed in enumerate(changes, 1) if changed)]
         streams, firsts = [streams[place] for place in places], [firsts[place] for place in places]
     yield from zip(streams, starmap(slice, pairwise([*firsts, offset])), strict=True)
+
+
+def reader_of(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """The batches as a reader. The first is made at once, so that what can fail then fails here, not while reading."""
+    first = next(batches, None)
+    return pa.RecordBatchReader.from_batches(schema, batches if first is None else chain([first], batches))
 
 
 def tables_of(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain
 from typing import NoReturn
 
 import duckdb
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from techport_storage import clock
 from techport_storage.aggregate_sql import select as aggregate_select
 from techport_storage.buckets import bucket_edges, fixed_width
-from techport_storage.columns import group_by_stream, name_columns
+from techport_storage.columns import group_by_stream, name_columns, reader_of
 from techport_storage.coverage import Coverage, coverage_by_reading
 from techport_storage.microseconds import DAY, HOUR
 from techport_storage.model import (
@@ -111,9 +110,7 @@ class DerivedStore:
         bucket, unless each reading is shown."""
         check_query(query)
         schema = RAW_SCHEMA if query.every is None else aggregate_schema(query.aggregates)
-        batches = self._batches(query, schema)
-        first = next(batches, None)  # so that what the source raises at once is raised here
-        return pa.RecordBatchReader.from_batches(schema, batches if first is None else chain([first], batches))
+        return reader_of(schema, self._batches(query, schema))
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         """The row with the greatest time of each stream, at most a quarter of a minute old."""

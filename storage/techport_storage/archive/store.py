@@ -28,7 +28,7 @@ from techport_storage.archive.read import FIRST, LAST, chosen, rows
 from techport_storage.archive.table import ArchiveTable, Change, Snapshot
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.clock import now
-from techport_storage.columns import batch_of
+from techport_storage.columns import batch_of, reader_of
 from techport_storage.coverage import Coverage, coverage_by_reading, joined
 from techport_storage.errors import StoreBusy
 from techport_storage.microseconds import DAY, HOUR
@@ -139,8 +139,7 @@ class ArchivedStore:
             return self.recent.read(query)
         schema = RAW_SCHEMA if query.every is None else aggregate_schema(query.aggregates)
         batches = self._raw(query, border) if query.every is None else self._aggregated(query, border)
-        first = next(batches, None)  # what can fail fails now
-        return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
+        return reader_of(schema, batches)
 
     def _border(self, start: Micros | None) -> Micros | None:
         """Where the archive ends, if the period begins before that."""
@@ -417,9 +416,3 @@ def _outside(part: Stretch, first: Micros, last: Micros) -> list[Stretch]:
 
 def _filtered(part: Stretch, chosen_rows: NDArray[np.bool_]) -> Stretch:
     return Stretch(part.stream, part.time[chosen_rows], part.rows.filter(pa.array(chosen_rows)))
-
-
-def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if first is not None:
-        yield first
-        yield from rest

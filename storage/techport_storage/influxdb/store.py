@@ -10,7 +10,7 @@ docs/influxdb.md says how the data is laid out, what is exact when several proce
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from techport_storage.announcements import Announcements
 from techport_storage.clock import now
+from techport_storage.columns import reader_of
 from techport_storage.coverage import Coverage
 from techport_storage.duplicates import DuplicateFinder, streams_of
 from techport_storage.errors import StoreBusy, StoreUnavailable
@@ -207,8 +208,7 @@ class InfluxStore:
             batches = raw_batches(partial(raw_series, self._connection, query.quality), work, query.limit)
         else:
             schema, batches = aggregate_schema(query.aggregates), aggregated(Aggregating(self._connection), query, work)
-        first = next(batches, None)
-        return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
+        return reader_of(schema, batches)
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         """See ReadingStore.latest. Looks at the last eight days first, and further back for silent streams only."""
@@ -300,9 +300,3 @@ class InfluxStore:
 def _read_all(connection: Connection, answer: object) -> None:
     for _ in keys(stream_bytes(connection.address, answer)):  # type: ignore[arg-type]
         pass
-
-
-def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if first is not None:
-        yield first
-        yield from rest

@@ -9,7 +9,7 @@ docs/iotdb.md says what the cluster has to be set to, how the data is laid out, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from techport_storage.announcements import Announcements
 from techport_storage.clock import now
+from techport_storage.columns import reader_of
 from techport_storage.coverage import Coverage, coverage_by_reading
 from techport_storage.duplicates import DuplicateFinder, streams_of
 from techport_storage.errors import StoreBusy, StoreIncompatible, StoreUnavailable
@@ -169,8 +170,7 @@ class IoTStore:
             schema, batches = RAW_SCHEMA, raw_batches(partial(self._rows.raw, query.quality), work, query.limit)
         else:
             schema, batches = aggregate_schema(query.aggregates), aggregated(self._rows, query, work)
-        first = next(batches, None)
-        return pa.RecordBatchReader.from_batches(schema, _chain(first, batches))
+        return reader_of(schema, batches)
 
     def latest(self, select: Selection, changed_since: Micros | None = None) -> pa.Table:
         """See ReadingStore.latest."""
@@ -293,9 +293,3 @@ def _refused(batch: Batch) -> list[tuple[int, str]]:
     for row, problem in refused_names(batch):
         reasons.setdefault(row, problem)
     return sorted(reasons.items())
-
-
-def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    if first is not None:
-        yield first
-        yield from rest
