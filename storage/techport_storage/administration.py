@@ -75,7 +75,7 @@ def prepare(url: str, operator_token: str, *, retention_s: int = 0, read_only: b
     from techport_storage.influxdb.connection import Address
     from techport_storage.influxdb.setup import init
 
-    token_file = Address.parse(url).token_file
+    token_file = Address.parse(url).secret.file
     if token_file is None:
         raise CannotAdminister(f"{url} names no token_file= to write the new token to")
     token_exists = token_file.exists()

@@ -6,9 +6,10 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,12 +66,12 @@ def test_the_password_is_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     address = Address.parse(f"iotdb://a:1/city?password_file={file}")
     with pytest.raises(StoreUnavailable, match="No such file"):
-        address.password()
+        address.secret.read()
     file.write_text("\n")
     with pytest.raises(StoreUnavailable, match="holds no IoTDB password"):
-        address.password()
+        address.secret.read()
     file.write_text("secret\n")
-    assert address.password() == "secret"
+    assert address.secret.read() == "secret"
 
 
 def test_another_engine_is_not_saved_as_a_file(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_names_that_are_none_are_refused_with_their_rows() -> None:
     assert [row for row, _ in refused_names(batch)] == [1, 2, 3, 4]
 
 
-def column(values: list[object]) -> bytes:
+def column(values: Sequence[Any]) -> bytes:
     """A column of a block: whole numbers, floats or texts; None where a value is missing."""
     missing = [value is None for value in values]
     there = [value for value in values if value is not None]

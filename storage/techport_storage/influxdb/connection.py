@@ -7,12 +7,10 @@ and uploads of files larger than memory.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -23,6 +21,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from techport_storage.errors import StoreUnavailable
+from techport_storage.store_url import Secret, take_choice, take_timeout
 
 CONNECTIONS = 16  # kept open; more requests at once open more, and close them again
 _FAILED = 300  # HTTP statuses from here on
@@ -42,8 +41,7 @@ class Address:
     url: str  # http(s)://host:port
     org: str
     bucket: str
-    token_file: Path | None = None
-    token_env: str | None = None
+    secret: Secret
     gzip: bool = False
     several_writers: bool = False
     timeout_s: float = 30.0
@@ -62,38 +60,28 @@ class Address:
         if not parts.hostname or len(names) != 2 or not all(names) or "/" in "".join(names):
             raise ValueError(f"an InfluxDB URL names host, organisation and bucket: {_URL}")
         given = dict(parse_qsl(parts.query, keep_blank_values=True))
-        chosen = {name: _choice(given, name, *options) for name, options in _OPTIONS.items()}
-        token_file, token_env, timeout = (given.pop(name, None) for name in ("token_file", "token_env", "timeout"))
-        if given:
-            raise ValueError(f"an InfluxDB URL has no option {', '.join(sorted(given))} (a token belongs in a file)")
-        if bool(token_file) == bool(token_env):
-            raise ValueError("say where the InfluxDB token is: token_file=FILE or token_env=NAME")
+        unknown = given.keys() - {*_OPTIONS, "token_file", "token_env", "timeout"}
+        if unknown:
+            raise ValueError(f"an InfluxDB URL has no option {', '.join(sorted(unknown))} (a token belongs in a file)")
+        chosen = {name: take_choice(given, name, *options) for name, options in _OPTIONS.items()}
+        secret, timeout_s = Secret.take(given, "token", "InfluxDB"), take_timeout(given, 30.0)
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         gzip = chosen["gzip"] == "on" or (chosen["gzip"] == "auto" and parts.hostname not in _LOOPBACK)
         return cls(
             url=f"{'https' if chosen['tls'] == 'on' else 'http'}://{host}:{parts.port or 8086}",
             org=names[0],
             bucket=names[1],
-            token_file=Path(token_file) if token_file else None,
-            token_env=token_env,
+            secret=secret,
             gzip=gzip,
             several_writers=chosen["writers"] == "several",
-            timeout_s=_seconds(timeout) if timeout else 30.0,
+            timeout_s=timeout_s,
         )
 
     def token(self) -> str:
         """The token itself. Raises StoreUnavailable, naming the place."""
-        if self.token_file is not None:
-            try:
-                token = self.token_file.read_text().strip()
-            except OSError as error:
-                raise StoreUnavailable(f"InfluxDB token in {self.token_file}: {error.strerror}") from None
-            place = f"file {self.token_file}"
-        else:
-            token = os.environ.get(self.token_env or "", "").strip()
-            place = f"variable {self.token_env}"
-        if not token or not token.isascii() or not token.isprintable():
-            raise StoreUnavailable(f"the {place} holds no InfluxDB token")
+        token = self.secret.read()
+        if not token.isascii() or not token.isprintable():
+            raise StoreUnavailable(f"the {self.secret.place} holds no {self.secret.name}")
         return token
 
 
@@ -271,20 +259,3 @@ def _message(body: bytes | str | None) -> str:
     if isinstance(document, dict):
         return str(document.get("message") or document.get("error") or text)[:300]
     return text[:300]
-
-
-def _choice(given: dict[str, str], name: str, *options: str) -> str:
-    chosen = given.pop(name, options[0])
-    if chosen not in options:
-        raise ValueError(f"{name}={chosen}: use one of {', '.join(options)}")
-    return chosen
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise ValueError(f"timeout={text}: give seconds between 0 and 3600")
-    return seconds

@@ -12,7 +12,6 @@ keeps silent, and hands over rows as Python objects.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import select
 import ssl
@@ -27,6 +26,7 @@ from urllib.parse import parse_qsl
 from techport_storage.errors import StoreIncompatible, StoreUnavailable
 from techport_storage.iotdb.blocks import Block, block_of
 from techport_storage.iotdb.tablets import Tablet
+from techport_storage.store_url import Secret, take_choice, take_timeout
 
 try:
     from iotdb.thrift.rpc import IClientRPCService as rpc
@@ -67,10 +67,9 @@ class Address:
 
     hosts: tuple[tuple[str, int], ...]
     database: str
+    secret: Secret
     table: str = "reading"
     user: str = "root"
-    password_file: Path | None = None
-    password_env: str | None = None
     ca_file: Path | None = None
     copies: int = _COPIES
     several_writers: bool = False
@@ -95,44 +94,24 @@ class Address:
         for name in (database, table):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name for a database or a table: use a-z, 0-9 and _")
-        password_file, password_env = given.pop("password_file", None), given.pop("password_env", None)
-        if bool(password_file) == bool(password_env):
-            raise ValueError("say where the IoTDB password is: password_file=FILE or password_env=NAME")
-        ca_file, writers = given.pop("ca_file", None), given.pop("writers", "one")
-        copies, timeout = given.pop("copies", str(_COPIES)), given.pop("timeout", "60")
+        secret, ca_file = Secret.take(given, "password", "IoTDB"), given.pop("ca_file", None)
+        writers, copies = take_choice(given, "writers", "one", "several"), given.pop("copies", str(_COPIES))
+        timeout_s = take_timeout(given, 60.0)
         if given:
             raise ValueError(f"an IoTDB URL has no option {', '.join(sorted(given))} (a password belongs in a file)")
-        if writers not in ("one", "several"):
-            raise ValueError(f"writers={writers}: use one or several")
         if copies not in ("1", "2", "3"):
             raise ValueError(f"copies={copies}: use 3, or for a trial 1 or 2")
         return cls(
             hosts=tuple(_host(host) for host in authority.split(",")),
             database=database,
+            secret=secret,
             table=table,
             user=user,
-            password_file=Path(password_file) if password_file else None,
-            password_env=password_env,
             ca_file=Path(ca_file) if ca_file else None,
             copies=int(copies),
             several_writers=writers == "several",
-            timeout_s=_seconds(timeout),
+            timeout_s=timeout_s,
         )
-
-    def password(self) -> str:
-        """The password itself. Raises StoreUnavailable, naming the place."""
-        if self.password_file is not None:
-            try:
-                password = self.password_file.read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise StoreUnavailable(f"IoTDB password in {self.password_file}: {error}") from None
-            place = f"file {self.password_file}"
-        else:
-            password = os.environ.get(self.password_env or "", "").strip()
-            place = f"variable {self.password_env}"
-        if not password:
-            raise StoreUnavailable(f"the {place} holds no IoTDB password")
-        return password
 
     @property
     def place(self) -> str:
@@ -208,7 +187,7 @@ class Connection:
     def __init__(self, address: Address, password: str | None = None) -> None:
         """`password` in place of the one that the address names."""
         self.address = address
-        self._password = address.password() if password is None else password
+        self._password = address.secret.read() if password is None else password
         self._database: str | None = None
         self._lock = threading.Lock()
         self._idle: list[_Session] = []
@@ -461,13 +440,3 @@ def _host(text: str) -> tuple[str, int]:
     if not name or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{text!r} is no node of an IoTDB cluster: write host:port")
     return name.strip("[]"), int(port)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise ValueError(f"timeout={text}: give seconds between 0 and 3600")
-    return seconds

@@ -16,7 +16,7 @@ def set_password(url: str) -> bool:
     address = Address.parse(url)
     if address.user != "root":
         raise ValueError(f"{address.user} is not the user that a new cluster has: leave user= out")
-    password = address.password()
+    password = address.secret.read()
     connection = Connection(address)
     try:
         connection.settings()
