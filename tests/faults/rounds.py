@@ -196,7 +196,7 @@ def play(seed: int, form: Form, faults: list[Fault], folder: Path, servers: Serv
             error.add_note(system.described())
             raise
         sent.readings |= {("lamp-1", number) for number in device.acknowledged}
-        system.settle(sent, may_lose=not LOSING.isdisjoint(faults))
+        system.drain(sent, may_lose=not LOSING.isdisjoint(faults))
         recovery = time.monotonic() - recovering
     with opened(site) as parts:
         rows = _rows(parts.store)
@@ -543,7 +543,7 @@ class _Embedded:
         else:
             _CROWDS[fault](self.port, sent, dice)
 
-    def settle(self, sent: _Sent, *, may_lose: bool) -> None:
+    def drain(self, sent: _Sent, *, may_lose: bool) -> None:
         """End the workers without a chance to put anything in order, and take what the broker still holds."""
         for name in self.names:
             self.kill_worker(name)
@@ -600,8 +600,8 @@ class _BehindMosquitto(_Embedded):
         else:
             super().strike(fault, dice, sent)
 
-    def settle(self, sent: _Sent, *, may_lose: bool) -> None:
-        super().settle(sent, may_lose=may_lose)
+    def drain(self, sent: _Sent, *, may_lose: bool) -> None:
+        super().drain(sent, may_lose=may_lose)
         drained = Draining(self.site, self.port, self.names, self.share)
         try:
             with contextlib.suppress(AssertionError):  # what is missing is counted

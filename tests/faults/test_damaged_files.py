@@ -59,7 +59,7 @@ def test_a_damaged_registry_is_refused_with_the_way_back(tmp_path: Path, damage:
     content = damaged(file, damage)
     with pytest.raises(RegistryDamaged, match="techport store restore"):
         Registry.open(f"sqlite:///{file}")
-    assert file.read_bytes() == content, "it is left to whoever can mend it"
+    assert file.read_bytes() == content, "it is left to whoever can repair it"
     told = CliRunner().invoke(techport.cli.app, ["audit", "--data", str(tmp_path)])
     assert isinstance(told.exception, techport.cli.EXPECTED)
 

@@ -103,9 +103,9 @@ def test_a_handshake_that_does_not_come_is_given_up(short: None, tmp_path: Path)
         broker.close()
 
 
-def test_strangers_make_room_for_one_another(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_clients_make_room_for_one_another(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "CONNECT_WITHIN", 600.0)
-    monkeypatch.setattr(server, "MOST_STRANGERS", 5)
+    monkeypatch.setattr(server, "MOST_UNGREETED", 5)
     with ExitStack() as stack:
         silent = [stack.enter_context(RawClient(broker.port)) for _ in range(8)]
         for first in silent[:3]:

@@ -424,7 +424,7 @@ def test_the_platform_publishes_without_a_connection(broker: EmbeddedBroker) -> 
 
 
 def test_few_messages_of_the_platform_wait(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("techport_ingest.sources.own_relay.UNDER_WAY", 3)
+    monkeypatch.setattr("techport_ingest.sources.own_relay.MOST_UNDER_WAY", 3)
     relay = OwnRelay(broker)
     waiting = [relay.send(TOPIC, b"x") for _ in range(3)]
     with pytest.raises(BrokerAway):

@@ -258,7 +258,7 @@ def _values(services: Services, pilot: PilotDefinition, device: str | None, repl
         "unit_label": vocabulary_of(pilot).label,
         "last_values": last_values(services.explain, pilot, unknown),
         "issued": issued,
-        "silent": [one for one in pilot.devices if one.retired is None and one.id not in {*sending, device}],
+        "without_data": [item for item in pilot.devices if item.retired is None and item.id not in {*sending, device}],
         "device": device,
         "watched": device is not None and (pilot.id, device) in MessageTap(registry.database).current(),
         "replay": None if replay is None else Quarantine(registry.database).outcome(replay, pilot.id),

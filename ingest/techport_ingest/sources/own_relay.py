@@ -12,12 +12,9 @@ from threading import BoundedSemaphore
 import structlog
 
 from techport_ingest.sources.embedded import EmbeddedBroker
-from techport_ingest.sources.relay import BrokerAway
+from techport_ingest.sources.relay import MOST_UNDER_WAY, BrokerAway
 
 log = structlog.get_logger(__name__)
-
-UNDER_WAY = 1_000
-"""Messages that wait until they are kept; the next one is refused."""
 
 _LONGEST = 30.0  # seconds until the retained messages are looked through
 
@@ -27,7 +24,7 @@ class OwnRelay:
 
     def __init__(self, broker: EmbeddedBroker) -> None:
         self._broker = broker
-        self._under_way = BoundedSemaphore(UNDER_WAY)
+        self._under_way = BoundedSemaphore(MOST_UNDER_WAY)
 
     @property
     def connected(self) -> bool:

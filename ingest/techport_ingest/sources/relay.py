@@ -24,7 +24,7 @@ from techport_ingest.sources.settings import MqttSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_UNDER_WAY = 1_000  # messages that wait for their PUBACK; the next one is refused
+MOST_UNDER_WAY = 1_000  # messages of ours that the broker has not acknowledged; the next one is rejected
 
 
 class BrokerAway(Exception):

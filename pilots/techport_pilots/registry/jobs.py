@@ -76,7 +76,7 @@ class JobLog:
                 return _job(running, at)
 
     def note(self, job: Job, worker: str) -> bool:
-        """Write down how far the job is. False where it is not the worker's any more, which was silent for too long."""
+        """Record how far the job is. False where the worker has lost it, having reported nothing for too long."""
         row = {**msgspec.structs.asdict(job), "worker": worker, "seen": now()}
         row["result"] = None if job.result is None else msgspec.json.encode(job.result).decode()
         with self._database.writing() as transaction:

@@ -60,7 +60,7 @@ class StoreServer:
         self._thread.join()
 
     def shutdown(self) -> None:
-        """Take no more calls, and let go of who is connected."""
+        """Take no more calls, and disconnect all callers."""
         for end in (self._listening, *self._connected()):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -94,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self.keep_alive = 0  # seconds
         self.said_goodbye = False
         self.held = 0  # messages of it that the pipeline has not kept yet
-        self.alive = server.loop.time()  # when a packet last arrived
+        self.last_arrival = server.loop.time()  # of a packet, by the clock of the loop
         self.stuck_since: float | None = None
         self.closed_at: float | None = None
         self._transport: asyncio.Transport | None = None
@@ -119,14 +119,14 @@ class Connection(asyncio.BufferedProtocol):
         self._wants_reasons = hello.wants_reasons
         self._most_control = most_control
         self._longest = longest
-        self.alive = self._server.loop.time()
+        self.last_arrival = self._server.loop.time()
 
     def proceed(self) -> None:
         """Go on with what has arrived, where something stopped it."""
         if self.state != "open":
             return
         self._blocked = False
-        self.alive = self._server.loop.time()
+        self.last_arrival = self._server.loop.time()
         self._work_through_rest()
         self._set_reading()
         self._server.inbox.wake()
@@ -200,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._rest = bytearray(arrived[worked:])
                 self._server.partial += nbytes - worked
         if nbytes >= _PROGRESS:
-            self.alive = self._server.loop.time()  # a long packet on its way
+            self.last_arrival = self._server.loop.time()  # a long packet on its way
         if len(self._rest) > self._server.room_for_one and not self._blocked and self._server.is_crowded:
             self.refuse(QUOTA_EXCEEDED, "too many long packets are on their way at once")
         self._server.inbox.wake()
@@ -222,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.stuck_since = None
-        self.alive = self._server.loop.time()
+        self.last_arrival = self._server.loop.time()
         self._set_reading()
         if self.session is not None and self.session.link is self:
             self.session.send_waiting()
@@ -279,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
             log.exception("a client's packet could not be handled; its connection is ended")
             self.abort()
         if at:
-            self.alive = self._server.loop.time()
+            self.last_arrival = self._server.loop.time()
         return at
 
     def _malformed(self, error: MalformedPacket) -> None:

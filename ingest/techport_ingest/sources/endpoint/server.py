@@ -4,7 +4,7 @@
                                     ▲                                │ ack
                                     └──────────── release ◄──────────┘
 
-Bounded are: connections that have not proved who they are, and their time (MOST_STRANGERS, CONNECT_WITHIN); all
+Bounded are: connections that have not proved who they are, and their time (MOST_UNGREETED, CONNECT_WITHIN); all
 connections (MOST_CONNECTIONS); messages that the pipeline has not kept (`window`, and of one connection MOST_HELD);
 long packets on their way (MOST_PARTIAL); and what the modules beside this one say.
 """
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 CONNECT_WITHIN = 10.0
 """Seconds that a client has for TLS and its first packet."""
 
-MOST_STRANGERS = 2_000
+MOST_UNGREETED = 2_000
 """Connections that have not sent their first packet; the oldest makes room for a new one."""
 
 MOST_CONNECTIONS = 20_000
@@ -114,7 +114,7 @@ class Server:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Waiting | None] = {}  # by message; None: nobody waits
         self._blocked: dict[Connection, None] = {}  # have a message for which there is no room
-        self._strangers: dict[asyncio.Task[None], None] = {}
+        self._ungreeted: dict[asyncio.Task[None], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._delaying: set[asyncio.Task[None]] = set()
         self._clients = Clients(restarted)
@@ -137,11 +137,11 @@ class Server:
         """Serve until `stop`; then say goodbye."""
         self._tasks |= {asyncio.create_task(self._accept(listener, context)) for listener in listeners}
         self._tasks |= {
-            asyncio.create_task(_again_and_again(1.0, self._sweep)),
-            asyncio.create_task(_again_and_again(LOOK, self._end_revoked)),
+            asyncio.create_task(_repeat(1.0, self._sweep)),
+            asyncio.create_task(_repeat(LOOK, self._end_revoked)),
         }
         await stop.wait()
-        for task in (*self._tasks, *self._strangers):
+        for task in (*self._tasks, *self._ungreeted):
             task.cancel()
         for listener in listeners:
             listener.close()
@@ -166,19 +166,19 @@ class Server:
                 log.warning("a connection could not be accepted", problem=str(error))
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._strangers) >= MOST_STRANGERS:
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
+            if len(self._ungreeted) >= MOST_UNGREETED:
+                oldest = next(iter(self._ungreeted))
+                del self._ungreeted[oldest]
                 oldest.cancel()
             connection = Connection(self)
             task = asyncio.create_task(self._greet(connection, raw, context))
-            self._strangers[task] = None
+            self._ungreeted[task] = None
             task.add_done_callback(partial(self._greeted, connection, raw))
 
     async def _greet(self, connection: Connection, raw: socket.socket, context: ssl.SSLContext | None) -> None:
-        """TLS and CONNECT, which have to be there in time; then the client is no stranger any more."""
+        """TLS and CONNECT, which have to be there in time; then it is decided whether the client may stay."""
         raw.setblocking(False)
-        _notice_the_dead(raw)
+        _enable_keepalive(raw)
         handshake = None if context is None else CONNECT_WITHIN
         async with asyncio.timeout(CONNECT_WITHIN):
             await self.loop.connect_accepted_socket(
@@ -191,7 +191,7 @@ class Server:
 
     def _greeted(self, connection: Connection, raw: socket.socket, task: asyncio.Task[None]) -> None:
         """It has said CONNECT, or was too slow, or has gone."""
-        self._strangers.pop(task, None)
+        self._ungreeted.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if not task.cancelled() and error is None:
             return
@@ -312,7 +312,7 @@ class Server:
                 connection.keep_alive
                 and connection.state == "open"
                 and connection.is_read
-                and time - connection.alive > GRACE * connection.keep_alive
+                and time - connection.last_arrival > GRACE * connection.keep_alive
             ):
                 connection.refuse(packets.KEEP_ALIVE_TIMEOUT, "nothing was heard within the keep-alive")
         for session in [session for session in self.exchange.sessions.values() if session.link is None]:
@@ -510,17 +510,17 @@ class Server:
 _NO_SUBSCRIPTION = 0x11
 
 
-async def _again_and_again(every: float, step: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(every: float, step: Callable[[], Awaitable[None]]) -> None:
     """Take the step every so many seconds."""
     while True:
         await asyncio.sleep(every)
         try:
             await step()
-        except Exception:  # the supervising loop
+        except Exception:  # supervises the loop: a round that fails ends no other
             log.exception("a round of the embedded broker failed and is tried again")
 
 
-def _notice_the_dead(raw: socket.socket) -> None:
+def _enable_keepalive(raw: socket.socket) -> None:
     """Have the system end a connection whose other end has gone without a word, also where there is no keep-alive."""
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):

@@ -129,7 +129,7 @@ class NatsConnection:
             except (TimeoutError, NatsError, OSError) as error:
                 await self._error(error)
                 await self.client.close()
-            except Exception:  # the supervising loop
+            except Exception:  # supervises the loop: it is tried again
                 log.exception("the connection to the broker failed; it is tried again", broker=str(self.settings))
                 await self.client.close()
             await asyncio.sleep(1)

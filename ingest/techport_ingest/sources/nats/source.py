@@ -83,7 +83,7 @@ class NatsSource:
         self._pull: _Pull | None = None
         self._pulls = 0
         self._listened: tuple[str, ...] = ()  # topics of QoS 0 that are subscribed to
-        self._passing: list[Subscription] = []
+        self._quality_0: list[Subscription] = []
         self._changed = asyncio.Event()  # the topics, or the connection
         self._look = asyncio.Event()
         self._answers = ""
@@ -128,7 +128,7 @@ class NatsSource:
 
     async def _on_connected(self, fresh: bool) -> None:
         if fresh:
-            self._listened, self._passing = (), []
+            self._listened, self._quality_0 = (), []
             self._answers = self._connection.client.new_inbox()
             await self._connection.client.subscribe(f"{self._answers}.*", cb=self._on_answer)
             self._changed.set()
@@ -154,7 +154,7 @@ class NatsSource:
                 self._changed.set()
                 log.warning("the broker's consumer is not ready; trying on", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(1)
-            except Exception:  # the supervising loop
+            except Exception:  # supervises the loop: it is tried again
                 self._changed.set()
                 log.exception("taking messages from the broker failed; it is tried again")
                 await asyncio.sleep(1)
@@ -196,12 +196,12 @@ class NatsSource:
         self._look.set()
 
     async def _listen(self, topics: tuple[str, ...]) -> None:
-        """Take what is not stored, as it passes."""
+        """Subscribe to messages of QoS 0, which the stream does not store."""
         if not self._settings.quality_0 or topics == self._listened:
             return
-        before = self._passing
-        self._passing = [
-            await self._connection.client.subscribe(subject, queue=CONSUMER, cb=self._on_passing)
+        before = self._quality_0
+        self._quality_0 = [
+            await self._connection.client.subscribe(subject, queue=CONSUMER, cb=self._on_quality_0)
             for subject in (name.removeprefix(STORED) for name in consumer_filters(topics))
         ]
         for subscription in before:
@@ -263,8 +263,8 @@ class NatsSource:
         self._pull = None
         self._look.set()
 
-    async def _on_passing(self, message: Msg) -> None:
-        """A message of QoS 0. Those that are stored pass here, too."""
+    async def _on_quality_0(self, message: Msg) -> None:
+        """A message of QoS 0. Those of QoS 1 come here too, and are left to the consumer."""
         quality = (message.headers or {}).get(_QUALITY, "0")
         if quality[0] != "0" or len(self._inbox.messages) >= self._settings.window:  # nobody promised to keep it
             return
