@@ -6,7 +6,6 @@ the work tree. On a machine without either, tests that need it are skipped with 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -18,11 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import unavailable
+from tests.servers.cache import find_cached
 from tests.servers.mosquitto import free_port
 
 ORG = "city"
-BUILD = Path(__file__).with_name("build_influxd.sh")
 VERSION = "2.7.12"
 
 
@@ -30,17 +28,7 @@ def find_influxd() -> str:
     """Path of influxd. Skips where there is none; where CI=true it is built, and failing that the test fails."""
     if found := shutil.which("influxd"):
         return found
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "techport"
-    cached = Path(os.environ.get("TECHPORT_CACHE") or home) / f"influxd-{VERSION}"
-    if cached.is_file():
-        return str(cached)
-    if os.environ.get("CI") == "true":
-        built = subprocess.run([str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
-        if built.returncode == 0:
-            return built.stdout.strip()
-    return unavailable(
-        f"influxd is not on the PATH; {BUILD.relative_to(BUILD.parents[2])} builds it once (five minutes)"
-    )
+    return str(find_cached(f"influxd-{VERSION}", "build_influxd.sh", doing="builds it once (five minutes)"))
 
 
 @dataclass

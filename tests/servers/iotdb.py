@@ -24,10 +24,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.conftest import unavailable
+from tests.servers.cache import find_cached
 from tests.servers.mosquitto import free_port
 
-BUILD = Path(__file__).with_name("build_iotdb.sh")
 VERSION = "iotdb-2.0.10"
 RATIS = "org.apache.iotdb.consensus.ratis.RatisConsensus"
 _OPENED = [f"java.base/java.{name}" for name in ("util.concurrent", "lang", "util", "nio", "io", "net")]
@@ -48,15 +47,7 @@ _PR_SET_PDEATHSIG = 1
 def find_iotdb() -> Path:
     """The folder with both kinds of node. Skips where there is none; where CI=true it is fetched, else the test
     fails."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "techport"
-    cached = Path(os.environ.get("TECHPORT_CACHE") or home) / VERSION
-    if cached.is_dir() and shutil.which("java"):
-        return cached
-    if os.environ.get("CI") == "true":
-        built = subprocess.run([str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
-        if built.returncode == 0:
-            return Path(built.stdout.strip())
-    return unavailable(f"{VERSION} is not in {cached.parent}; {BUILD.relative_to(BUILD.parents[2])} fetches it once")
+    return find_cached(VERSION, "build_iotdb.sh", usable=shutil.which("java") is not None)
 
 
 @dataclass

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import unavailable
+from tests.servers.cache import find_cached
 from tests.servers.mosquitto import free_port
 
-BUILD = Path(__file__).with_name("build_spark.sh")
 VERSION = "spark-4.2.0-delta-4.4.0"
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -27,15 +26,7 @@ _DELTA = {
 def find_spark() -> Path:
     """The folder with Spark and Delta Lake. Skips where there is none; where CI=true it is fetched, else the test
     fails."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "techport"
-    cached = Path(os.environ.get("TECHPORT_CACHE") or home) / VERSION
-    if cached.is_dir() and shutil.which("java"):
-        return cached
-    if os.environ.get("CI") == "true":
-        built = subprocess.run([str(BUILD)], stdout=subprocess.PIPE, text=True, check=False)
-        if built.returncode == 0:
-            return Path(built.stdout.strip())
-    return unavailable(f"{VERSION} is not in {cached.parent}; {BUILD.relative_to(BUILD.parents[2])} fetches it once")
+    return find_cached(VERSION, "build_spark.sh", usable=shutil.which("java") is not None)
 
 
 @dataclass
