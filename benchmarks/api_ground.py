@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import cpu_seconds
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
 from techport_pilots.access.operator_token import OperatorToken, read_token
@@ -104,12 +104,12 @@ class Server:
     """A web process of its own, looked at from outside."""
 
     def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._folder = Path("/proc") / str(pid)
 
     def cpu(self) -> float:
         """Seconds of processor time so far."""
-        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._pid)
 
     def peak(self) -> float:
         """Most resident memory since `forget_peak`, MB."""

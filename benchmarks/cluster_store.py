@@ -9,13 +9,13 @@ first third warms Java up and is not counted. Results are in docs/scaling.md.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks.processes import cpu_seconds
 from techport_storage.model import Batch, Reading
 from techport_storage.store import open_store
 from tests.servers.iotdb import Cluster
@@ -23,7 +23,6 @@ from tests.servers.iotdb import Cluster
 ROWS = 5_000
 STREAMS = 1_000
 START = 1_777_896_000_000_000
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -72,11 +71,7 @@ def batch(number: int) -> Batch:
 
 def cpu(cluster: Cluster) -> list[float]:
     """Seconds that each node has used."""
-    seconds = []
-    for node in cluster.nodes:
-        fields = Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()
-        seconds.append((int(fields[11]) + int(fields[12])) / _TICKS)
-    return seconds
+    return [cpu_seconds(node.pid) for node in cluster.nodes]
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from benchmarks.processes import cpu_seconds
 from techport_ingest.checking.units import Units
 from techport_ingest.decoding.decoder import Decoder, make_decoders
 from techport_ingest.decoding.formats.tts_v3.decoder import TheThingsStack
@@ -92,8 +92,7 @@ def timed(decode: Decoder, message: Message, calls: int) -> float:
 
 def spent_with(codec: JavaScriptCodec) -> float:
     """CPU seconds of this process and of the codec's."""
-    text = Path(f"/proc/{codec.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return time.process_time() + (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + cpu_seconds(codec.pid)
 
 
 def cost_with_codec(decode: TheThingsStack, codec: JavaScriptCodec, message: Message, at_once: int) -> float:

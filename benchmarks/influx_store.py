@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import cpu_seconds
 from techport_storage.buckets import parse_width
 from techport_storage.influxdb.line_protocol import Lines
 from techport_storage.microseconds import SECOND
@@ -29,7 +29,6 @@ from tests.servers.influxd import ORG, Influxd, start_influxd
 
 START = 1_700_000_000 * SECOND
 BATCH = 5_000
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -39,15 +38,10 @@ class Cost:
     server: float
 
 
-def cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
 def measured(server: Influxd, work: Callable[[], object]) -> Cost:
-    begin = time.perf_counter(), time.process_time(), cpu(server.pid)
+    begin = time.perf_counter(), time.process_time(), cpu_seconds(server.pid)
     work()
-    return Cost(time.perf_counter() - begin[0], time.process_time() - begin[1], cpu(server.pid) - begin[2])
+    return Cost(time.perf_counter() - begin[0], time.process_time() - begin[1], cpu_seconds(server.pid) - begin[2])
 
 
 def live(rows: int, streams: int, offset: int = 0) -> Iterator[Batch]:

@@ -31,6 +31,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 
+from benchmarks.processes import cpu_seconds
 from techport_ingest.brokers.mosquitto import Mosquitto, MosquittoSettings, find_mosquitto
 from techport_ingest.checking.check import Columns
 from techport_ingest.decoding.formats.native import decoder as native
@@ -269,8 +270,7 @@ def telegraf(folder: Path, executable: str, count: int, server: Influxd) -> floa
         if time.perf_counter() - wall > 300:
             raise SystemExit(f"Telegraf did not deliver: {_rows(server, bucket):,} of {count:,} after five minutes")
     seconds = time.perf_counter() - wall
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    cpu = cpu_seconds(process.pid)
     process.terminate()
     process.wait()
     mosquitto.stop()

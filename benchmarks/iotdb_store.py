@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.influx_store import BATCH, SECOND, START, Cost, cpu, live, shapes
+from benchmarks.influx_store import BATCH, SECOND, START, Cost, live, shapes
+from benchmarks.processes import cpu_seconds
 from techport_storage.model import Batch, Stream
 from techport_storage.store import ReadingStore, open_store
 from tests.cluster.test_iotdb import Ingest, leading
@@ -32,9 +33,9 @@ Stores = dict[str, tuple[ReadingStore, list[int]]]
 
 
 def measured(pids: list[int], work: Callable[[], object]) -> Cost:
-    begin = time.perf_counter(), time.process_time(), sum(map(cpu, pids))
+    begin = time.perf_counter(), time.process_time(), sum(map(cpu_seconds, pids))
     work()
-    return Cost(time.perf_counter() - begin[0], time.process_time() - begin[1], sum(map(cpu, pids)) - begin[2])
+    return Cost(time.perf_counter() - begin[0], time.process_time() - begin[1], sum(map(cpu_seconds, pids)) - begin[2])
 
 
 def writing(stores: Stores, rows: int) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import multiprocessing.connection
-import os
 import tempfile
 import threading
 import time
@@ -20,13 +19,12 @@ from pathlib import Path
 from typing import cast
 
 from benchmarks.ingest import Counted, collector, ledger_and_store, publish
+from benchmarks.processes import cpu_seconds
 from techport_ingest.pipeline import PipelineSettings
 from techport_ingest.source import Source
 from techport_ingest.sources.nats.connection import NatsSettings
 from techport_ingest.sources.nats.source import NatsSource
 from tests.servers.nats import NatsCluster
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -70,12 +68,7 @@ def storing(cluster: NatsCluster, count: int) -> None:
 
 def cpu(cluster: NatsCluster) -> list[float]:
     """Seconds that each server has used."""
-    seconds = []
-    for node in cluster.nodes:
-        assert node.process is not None
-        fields = Path(f"/proc/{node.process.pid}/stat").read_text().rpartition(")")[2].split()
-        seconds.append((int(fields[11]) + int(fields[12])) / _TICKS)
-    return seconds
+    return [cpu_seconds(node.process.pid) for node in cluster.nodes if node.process is not None]
 
 
 def connected(servers: tuple[str, ...], quality_0: bool) -> NatsSource:

@@ -31,6 +31,7 @@ import numpy as np
 from api_ground import Client, get
 from storage_reads import START, STREAMS, YEAR, names, year_of_readings
 
+from benchmarks.processes import cpu_seconds
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
 from techport_pilots.access.operator_token import OperatorToken, read_token
@@ -123,16 +124,6 @@ def milliseconds(asked: Mapping[str, Callable[[int], object]], pid: int) -> dict
             each.append((time.perf_counter() - begin) * 1_000)
         taken[name] = Taken(statistics.median(each), (cpu_seconds(pid) - before) * 1_000 / TIMES)
     return taken
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all threads of a process since it began."""
-    return sum(int(place) for place in stat_fields(pid)[11:13]) / os.sysconf("SC_CLK_TCK")
-
-
-def stat_fields(pid: int) -> list[str]:
-    """See proc(5), from the third field on."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def measure(folder: Path, url: str, rows: int) -> dict[str, Taken]:
