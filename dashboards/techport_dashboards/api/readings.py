@@ -583,19 +583,19 @@ def respond(
     if tag and matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     way_out = NARROWER if not shape.plain else WAY_OUT if file_format == "json" else WITHOUT_LIMIT
-    patience = Deadline(settings.query_seconds, left, way_out)
+    deadline = Deadline(settings.query_seconds, left, way_out)
     if reader is not None:
-        result = first_page(resolved, catalogue, patience.table(reader))
+        result = first_page(resolved, catalogue, deadline.table(reader))
     elif shape.plain and not (limit is not None and shape.conditions):
-        result = run(services, resolved, catalogue, patience, extent)
+        result = run(services, resolved, catalogue, deadline, extent)
     elif shape.plain:
-        result = some_of(services, resolved, catalogue, shape, patience, extent)
+        result = some_of(services, resolved, catalogue, shape, deadline, extent)
     elif shape.by_time and limit is not None and query.every is None:
-        result = by_time(services, resolved, catalogue, shape, patience)
+        result = by_time(services, resolved, catalogue, shape, deadline)
     else:
-        with _IN_MEMORY.taken(patience):
-            result = whole(services, resolved, catalogue, shape, patience, now)
-    answer = _written(request, services, result, file_format, shape, headers, patience)
+        with _IN_MEMORY.taken(deadline):
+            result = whole(services, resolved, catalogue, shape, deadline, now)
+    answer = _written(request, services, result, file_format, shape, headers, deadline)
     compressed = "content-encoding" in answer.headers
     if not isinstance(answer, Streamed) or compressed or not _is_bounded(extent, result, file_format, now):
         return answer
@@ -662,11 +662,11 @@ def whole_answer(services: Services, viewer: Viewer, parameters: ReadingsParamet
     """All rows of an answer, in the shape that is asked for. Raises Problem."""
     now, catalogue, shape = clock.now(), services.registry_cache.current(), parameters.as_shape()
     resolved = resolve(parameters.question(), viewer, catalogue, services.store, services.settings.zone, now)
-    patience = Deadline(services.settings.query_seconds, way_out=NARROWER)
+    deadline = Deadline(services.settings.query_seconds, way_out=NARROWER)
     if shape.plain:
-        return run(services, resolved, catalogue, patience)
-    with _IN_MEMORY.taken(patience):
-        return whole(services, resolved, catalogue, shape, patience, now)
+        return run(services, resolved, catalogue, deadline)
+    with _IN_MEMORY.taken(deadline):
+        return whole(services, resolved, catalogue, shape, deadline, now)
 
 
 def some_of(
@@ -674,17 +674,17 @@ def some_of(
     resolved: Resolved,
     catalogue: RegistryView,
     shape: Shape,
-    patience: Deadline,
+    deadline: Deadline,
     extent: Extent,
 ) -> Answer:
     """A page of the rows that satisfy the conditions, in the order of the store."""
     query = resolved.query
     assert query.limit is not None
     most = services.settings.max_scan
-    reject_expensive(query, extent.readings, catalogue, most, clock.now(), patience.way_out)
+    reject_expensive(query, extent.readings, catalogue, most, clock.now(), deadline.way_out)
     reader = services.store.read(msgspec.structs.replace(query, limit=None))
     batches, rows = [], 0
-    for batch in patience.batches(reader):
+    for batch in deadline.batches(reader):
         batches.append(_chosen(batch, query, catalogue, shape))
         rows += batches[-1].num_rows
         if rows > query.limit:
@@ -693,7 +693,7 @@ def some_of(
 
 
 def by_time(
-    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline
+    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, deadline: Deadline
 ) -> Answer:
     """A page of readings in the order of time, found from that end on."""
     query = resolved.query
@@ -709,13 +709,13 @@ def by_time(
         rows = sum(batch.num_rows for batch in batches)
         if rows > query.limit:
             break
-        patience.check()
+        deadline.check()
     page = pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches]) if batches else None
     return first_page(resolved, catalogue, RAW_SCHEMA.empty_table() if page is None else page.slice(0, query.limit + 1))
 
 
 def whole(
-    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, patience: Deadline, now: Micros
+    services: Services, resolved: Resolved, catalogue: RegistryView, shape: Shape, deadline: Deadline, now: Micros
 ) -> Answer:
     """Rows in a shape that needs all of them at once; with a limit, a page of them."""
     found_with = catalogue
@@ -740,10 +740,10 @@ def whole(
     refuse_large(query, streams, shape, now)
     if groups is None:
         reader = services.store.read(query)
-        batches, schema = patience.batches(reader), reader.schema
+        batches, schema = deadline.batches(reader), reader.schema
     else:
         asked = msgspec.structs.replace(query, select=Selection(streams=tuple(present)))
-        together = _regrouped(services, asked, groups, shape, patience, now)
+        together = _regrouped(services, asked, groups, shape, deadline, now)
         batches, schema = iter(together.to_batches()), together.schema
     chosen = (_chosen(batch, query, catalogue, shape) for batch in batches)
     fitting = partial(aggregate_of, catalogue, of_buckets=shape.profile is not None) if shape.fitting else None
@@ -756,7 +756,7 @@ def whole(
 
 
 def _regrouped(
-    services: Services, query: StoreQuery, groups: Groups, shape: Shape, patience: Deadline, now: Micros
+    services: Services, query: StoreQuery, groups: Groups, shape: Shape, deadline: Deadline, now: Micros
 ) -> pa.Table:
     """Rows of groups, profiles and time-weighted means."""
     if shape.time_weighted:
@@ -764,14 +764,14 @@ def _regrouped(
     stored = services.store.extent(query.select, query.start, query.end).readings
     reject_many_readings(query, stored, groups.catalogue, services.settings.max_scan, now, NARROWER)
     if not shape.time_weighted:
-        return regrouped(services.store, query, groups, shape.profile, patience)
+        return regrouped(services.store, query, groups, shape.profile, deadline)
     assert query.every is not None
     assert query.start is not None
     end = now if query.end is None else min(now, query.end)
     query = msgspec.structs.replace(query, end=max(end, query.start))
     starts = bucket_starts(query, now)
     edges = np.append(starts, end_of_bucket(query, starts))
-    return time_weighted(services.store, query, groups, edges, shape.hold, patience, shape.profile)
+    return time_weighted(services.store, query, groups, edges, shape.hold, deadline, shape.profile)
 
 
 _BUCKETS_AND_DOWNSAMPLE = N_("`downsample` selects readings and cannot be combined with buckets.")
@@ -804,7 +804,7 @@ def _written(
     file_format: formats.Format,
     shape: Shape,
     headers: dict[str, str],
-    patience: Deadline,
+    deadline: Deadline,
 ) -> Response:
     catalogue, query = result.catalogue, result.resolved.query
     dress = dressing(query, catalogue, shape, result.groups)
@@ -836,7 +836,7 @@ def _written(
         case "feather":
             stream = formats.feather(batches, schema, described)
         case "netcdf":
-            with _NETCDF.taken(patience):
+            with _NETCDF.taken(deadline):
                 stream = formats.whole(netcdf.netcdf(batches, query, catalogue, described))
         case "csv-nb":
             stream = formats.csv_nb(batches, schema.names, query.zone)

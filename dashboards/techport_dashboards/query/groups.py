@@ -188,7 +188,7 @@ def _together(group: Stream, infos: Sequence[StreamInfo], names: Sequence[str]) 
 
 
 def regrouped(
-    store: ReadingStore, query: Query, groups: Groups, profile: Profile | None, patience: Deadline
+    store: ReadingStore, query: Query, groups: Groups, profile: Profile | None, deadline: Deadline
 ) -> pa.Table:
     """One row for each group and bucket, as a store answers them for streams.
 
@@ -206,9 +206,9 @@ def regrouped(
     StoreUnavailable
     """
     rows = (
-        _of_buckets(store, query, groups, profile, patience)
+        _of_buckets(store, query, groups, profile, deadline)
         if profile
-        else _of_readings(store, query, groups, patience)
+        else _of_readings(store, query, groups, deadline)
     )
     names = [name for name in query.aggregates if name != "count"]
     try:
@@ -228,11 +228,11 @@ def regrouped(
     )
 
 
-def _of_readings(store: ReadingStore, query: Query, groups: Groups, patience: Deadline) -> Iterator[pa.RecordBatch]:
+def _of_readings(store: ReadingStore, query: Query, groups: Groups, deadline: Deadline) -> Iterator[pa.RecordBatch]:
     """Each reading with its group and the bucket that it lies in."""
     bucket_of = _bucketing(query)
     raw = msgspec.structs.replace(query, every=None, limit=None, after=None)
-    for batch in patience.batches(store.read(raw)):
+    for batch in deadline.batches(store.read(raw)):
         times = _whole(batch.column("time"))
         placed = _placed(batch, groups, bucket_of(times), times, batch.column("value"))
         if query.every is None:
@@ -241,14 +241,14 @@ def _of_readings(store: ReadingStore, query: Query, groups: Groups, patience: De
 
 
 def _of_buckets(
-    store: ReadingStore, query: Query, groups: Groups, profile: Profile, patience: Deadline
+    store: ReadingStore, query: Query, groups: Groups, profile: Profile, deadline: Deadline
 ) -> Iterator[pa.RecordBatch]:
     """Each bucket of each stream, its fitting aggregate, and the class that it lies in by the local clock."""
     fitting = partial(aggregate_of, groups.catalogue)
     needed = {fitting(stream) for stream in groups.place}
     first = tuple(name for name in AGGREGATE_OF_KIND.values() if name in needed) or ("mean",)
     buckets = msgspec.structs.replace(query, aggregates=first, limit=None, after=None)
-    for batch in patience.batches(store.read(buckets)):
+    for batch in deadline.batches(store.read(buckets)):
         batch = only_fitting(batch, first, fitting)
         columns = [batch.column(name) for name in first]
         value = pc.coalesce(*columns) if len(columns) > 1 else columns[0]
@@ -385,7 +385,7 @@ def time_weighted(
     groups: Groups,
     edges: Ints,
     hold: Micros | None,
-    patience: Deadline,
+    deadline: Deadline,
     profile: Profile | None = None,
 ) -> pa.Table:
     """Means in which each value counts for as long as it held: until the next reading of its stream.
@@ -421,7 +421,7 @@ def time_weighted(
     raw = msgspec.structs.replace(query, start=before, every=None, limit=None, after=None)
     sums = np.zeros((len(groups.streams), 3, len(edges) - 1))  # weighted values (two of directions), and weights, in s
     counts = np.zeros((len(groups.streams), len(edges) - 1), np.int64)
-    for stream, time, value in _whole_streams(patience.batches(store.read(raw))):
+    for stream, time, value in _whole_streams(deadline.batches(store.read(raw))):
         place, kind = groups.place[stream], groups.catalogue.stream(stream).kind
         lasting = np.minimum(np.append(time[1:], query.end), time + longest[stream])
         begin, end = np.maximum(time, query.start), np.minimum(lasting, query.end)

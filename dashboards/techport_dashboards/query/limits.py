@@ -84,7 +84,7 @@ class Deadline:
         return pa.Table.from_batches(self.batches(reader), reader.schema)
 
     def batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """The reader's, for as long as there is patience; it is closed in any case. Raises Problem."""
+        """The reader's, until the deadline; it is closed in any case. Raises Problem."""
         with reader:
             for batch in reader:
                 yield batch
@@ -107,10 +107,10 @@ class Turns:
         self._free = BoundedSemaphore(at_once)
 
     @contextmanager
-    def taken(self, patience: Deadline) -> Iterator[None]:
-        """A turn, waited for as long as there is patience. Raises Problem."""
+    def taken(self, deadline: Deadline) -> Iterator[None]:
+        """A turn, waited until the deadline. Raises Problem."""
         while not self._free.acquire(timeout=_LOOK_S):
-            patience.check()
+            deadline.check()
         try:
             yield
         finally:

@@ -130,7 +130,7 @@ def run(
     context: QueryContext,
     resolved: Resolved,
     catalogue: RegistryView,
-    patience: Deadline,
+    deadline: Deadline,
     extent: Extent | None = None,
 ) -> Answer:
     """The answer to what was resolved with that catalogue. `extent` is what the store knows of its readings, where that
@@ -141,8 +141,8 @@ def run(
     stored = None
     if query.every is not None:
         stored = (extent or context.store.extent(query.select, query.start, query.end)).readings
-    reject_expensive(query, stored, catalogue, context.settings.max_scan, clock.now(), patience.way_out)
-    return first_page(resolved, catalogue, patience.table(context.store.read(one_more(query))))
+    reject_expensive(query, stored, catalogue, context.settings.max_scan, clock.now(), deadline.way_out)
+    return first_page(resolved, catalogue, deadline.table(context.store.read(one_more(query))))
 
 
 def one_more(query: Query) -> Query:
