@@ -1,6 +1,6 @@
 """What the benchmarks of the API stand on: a store full of readings, made once, a web process over it, and clients.
 
-python benchmarks/api_ground.py [--cache FOLDER]    makes the store; the benchmarks do, too, where it is not there yet
+python -m benchmarks.api_ground [--cache FOLDER]    makes the store; the benchmarks do, too, where it is not there yet
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Server:
 def web_process(folder: Path) -> Iterator[Server]:
     OperatorToken.of(folder)  # makes the token where there is none
     Client.authorization = f"Bearer {read_token(folder)}"
-    process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder)])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_ground", "--serve", str(folder)])
     try:
         for _ in range(600):
             try:

@@ -1,6 +1,6 @@
 """One web process over the embedded store, and several that use the store of another process.
 
-python benchmarks/api_processes.py [--web 2] [--rounds 10] [--answers 160] [--only WORD]
+python -m benchmarks.api_processes [--web 2] [--rounds 10] [--answers 160] [--only WORD]
 
 Both are there at the same time, each with a store of its own, and are asked in turn: what else the machine does
 meanwhile hits both alike. Of each question it says what processor time an answer takes (the median of the rounds), in
@@ -26,10 +26,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import api_ground
-from api_ground import Client, Server, add_arguments, ready, web_process
-from api_reads import DAY, Question, questions
-
+from benchmarks import api_ground
+from benchmarks.api_ground import Client, Server, add_arguments, ready, web_process
+from benchmarks.api_reads import DAY, Question, questions
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
 from techport_pilots.access.operator_token import OperatorToken
@@ -62,7 +61,7 @@ def processes(folder: Path, number: int) -> Iterator[tuple[Server, list[Server]]
     with ExitStack() as closing:
 
         def start(*arguments: object) -> Server:
-            process = subprocess.Popen([sys.executable, __file__, *map(str, arguments)])
+            process = subprocess.Popen([sys.executable, "-m", "benchmarks.api_processes", *map(str, arguments)])
             closing.callback(process.wait, 30)
             closing.callback(process.terminate)
             return Server(process.pid)

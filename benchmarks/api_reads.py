@@ -1,6 +1,6 @@
 """How fast the API answers over the embedded store: one web process, some clients over loopback, percentiles.
 
-python benchmarks/api_reads.py [--clients 8] [--seconds 4] [--only WORD]
+python -m benchmarks.api_reads [--clients 8] [--seconds 4] [--only WORD]
 
 Every request asks of another stream, or another day, so that no answer can be one that was given before.
 """
@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 import numpy as np
-from api_ground import Client, Server, add_arguments, iso, ready, web_process
+
+from benchmarks.api_ground import Client, Server, add_arguments, iso, ready, web_process
 
 READINGS = "/api/v1/readings?pilot=p"
 DAY = 24 * 60

@@ -1,6 +1,6 @@
 """What large answers take: time, processor time and the web process's memory, of clients that are fast and slow.
 
-python benchmarks/api_streams.py [--formats parquet,arrow,csv,ndjson] [--slow 20]
+python -m benchmarks.api_streams [--formats parquet,arrow,csv,ndjson] [--slow 20]
 
 Ten million readings (200 streams of a year) are asked for in one request, from a web process that has done nothing
 before. The slow client takes a megabyte a second, for so many seconds, and then goes away.
@@ -13,7 +13,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from api_ground import Client, Server, add_arguments, ready, request_for, web_process
+from benchmarks.api_ground import Client, Server, add_arguments, ready, request_for, web_process
 
 SOME = ",".join(f"d0{tens:02}*" for tens in range(20))  # d0000 to d0199
 

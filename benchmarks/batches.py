@@ -1,6 +1,6 @@
 """What each step of a batch costs, without broker and server: recorded packets, and a store that sends nothing.
 
-    python benchmarks/batches.py [--messages 50000] [--batch 12500]
+    python -m benchmarks.batches [--messages 50000] [--batch 12500]
 
 The messages are those of ingest.py. Microseconds of CPU a message, all threads; it is cheap enough to be repeated on a
 busy machine, before and after a change. docs/performance.md says what was learned with it.

@@ -1,6 +1,6 @@
 """Does this version answer as another one does? Every GET of the data API, asked of both over the same data.
 
-    python benchmarks/compare_answers.py CHECKOUT    e.g. of the last release, with its own .venv
+    python -m benchmarks.compare_answers CHECKOUT    e.g. of the last release, with its own .venv
 
 Both versions build the platform of tests/dashboards/showcase.py and a finished pilot (tests/pilots/trial.py) in folders
 of their own, with their own code, and answer on loopback under one fixed clock. Asked are all GET operations that this

@@ -1,6 +1,6 @@
 """Completeness of 1,000 streams over one year, on the embedded store or on an InfluxDB of our own.
 
-nice .venv/bin/python benchmarks/completeness.py [--streams 1000] [--interval-minutes 60] [--influx]
+nice .venv/bin/python -m benchmarks.completeness [--streams 1000] [--interval-minutes 60] [--influx]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a decoder costs: CPU microseconds a message, for one typical message of each format.
 
-    python benchmarks/decoders.py [--seconds 0.5]
+    python -m benchmarks.decoders [--seconds 0.5]
 
 The messages are cases of tests/ingest/decoders, so what is timed is what is tested. CPU time of this process, best of
 five rounds: another load on the machine lengthens a round, never shortens it. Figures of a run are in DECODERS.md.

@@ -1,6 +1,6 @@
 """Proof that evaluations are honest: how often do 95 % intervals cover the true effect of simulated pilots?
 
-    nice .venv/bin/python benchmarks/evaluation.py [--pilots 500] [--only WORD]
+    nice .venv/bin/python -m benchmarks.evaluation [--pilots 500] [--only WORD]
 
 Every pilot goes the whole way from readings to the verdict; only the store is a shelf in memory, for speed (the
 slow test tests/pilots/test_evaluation_honest.py takes a real one). The table is in docs/statistics.md.
@@ -12,8 +12,8 @@ import argparse
 import time
 
 import numpy as np
-from evaluation_pilots import Scenario, Shelf, definition, readings
 
+from benchmarks.evaluation_pilots import Scenario, Shelf, definition, readings
 from techport_pilots.evaluation import Evaluation, Interval, evaluate
 
 EFFECT = 2.0

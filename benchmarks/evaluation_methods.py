@@ -1,7 +1,7 @@
 """Why not a plain method? Coverage of six intervals on the same simulated hours, without gaps.
 
     uv sync --group benchmarks
-    nice .venv/bin/python benchmarks/evaluation_methods.py [--pilots 500]
+    nice .venv/bin/python -m benchmarks.evaluation_methods [--pilots 500]
 
 The first three are what a textbook or a library's default gives; the table is in docs/statistics.md.
 """
@@ -13,9 +13,9 @@ import argparse
 import numpy as np
 import statsmodels.api as sm
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
-from evaluation_bootstrap import bootstrap_interval
-from evaluation_pilots import Floats, noise
 
+from benchmarks.evaluation_bootstrap import bootstrap_interval
+from benchmarks.evaluation_pilots import Floats, noise
 from techport_pilots.evaluation.interval import fit, half_width
 
 NAMES = ("HAC, hours", "bootstrap, hours", "HAC, days", "bootstrap, days", "fixed-b HAC, days", "techport")

@@ -1,10 +1,10 @@
 """Are verdicts right where the method's assumptions hold, and where they do not? Simulated and real days, with checks.
 
     export OPENBLAS_NUM_THREADS=1  # matrices of 100 days are too small for two
-    nice .venv/bin/python benchmarks/evaluation_worlds.py [--pilots 500] [--looks 200] [--only WORD] [--shard 0/2]
-    nice .venv/bin/python benchmarks/evaluation_worlds.py --real ../shared/data
-    nice .venv/bin/python benchmarks/evaluation_worlds.py --table
-    nice .venv/bin/python benchmarks/evaluation_worlds.py --bound
+    nice .venv/bin/python -m benchmarks.evaluation_worlds [--pilots 500] [--looks 200] [--only WORD] [--shard 0/2]
+    nice .venv/bin/python -m benchmarks.evaluation_worlds --real ../shared/data
+    nice .venv/bin/python -m benchmarks.evaluation_worlds --table
+    nice .venv/bin/python -m benchmarks.evaluation_worlds --bound
 
 A world makes levels of days, where an evaluation's statistics begin; benchmarks/evaluation.py goes the whole way from
 readings. Every block of pilots is a line in evaluation_worlds.jsonl, with the sum of the modules that it was judged

@@ -1,6 +1,6 @@
 """What the rounds cost that flag new readings: CPU milliseconds of a first round, and of each one after it.
 
-    python benchmarks/flags.py [--streams 1000] [--store URL]
+    python -m benchmarks.flags [--streams 1000] [--store URL]
 
 Two days of minutes, then a minute at a time. Figures of a run are in INGEST.md.
 """

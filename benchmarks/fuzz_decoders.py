@@ -1,7 +1,7 @@
 """Looks for messages that make a decoder do anything but raise RejectedMessage or give sound findings.
 
-    uv run --group fuzz python benchmarks/fuzz_decoders.py sparkplug-b --seconds 300
-    uv run --group fuzz python benchmarks/fuzz_decoders.py --seconds 300      # all, one after the other, and a table
+    uv run --group fuzz python -m benchmarks.fuzz_decoders sparkplug-b --seconds 300
+    uv run --group fuzz python -m benchmarks.fuzz_decoders --seconds 300      # all, one after the other, and a table
 
 Coverage-guided (atheris). What is fuzzed is a short conversation, topics and payloads, because some decoders remember;
 it begins with the committed cases and their own earlier messages. Where a payload is JSON, two changes in three are
@@ -153,7 +153,16 @@ def campaign(formats: list[str], seconds: int, folder: Path) -> None:
         log = folder / f"{form}.log"
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            command = [sys.executable, __file__, form, "--seconds", str(seconds), "--corpus", str(folder / form)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.fuzz_decoders",
+                form,
+                "--seconds",
+                str(seconds),
+                "--corpus",
+                str(folder / form),
+            ]
             child = subprocess.Popen(command, stdout=out, stderr=out)
             _, status, usage = os.wait4(child.pid, 0)
         said = log.read_text(errors="replace")

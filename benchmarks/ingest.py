@@ -1,6 +1,6 @@
 """What the ingest side costs: CPU for each message, and the time from publish to queryable. Beside it, Telegraf.
 
-    python benchmarks/ingest.py [--messages 100000] [--source mqtt5] [--seconds 20] [--rate 1000] [--linger 0.02]
+    python -m benchmarks.ingest [--messages 100000] [--source mqtt5] [--seconds 20] [--rate 1000] [--linger 0.02]
 
 Five values a message throughout. Parts: decode and check alone; the whole ingest process behind a real mosquitto, from
 each source into DuckDB; the same into InfluxDB, and Telegraf's mqtt_consumer behind the same broker into the same

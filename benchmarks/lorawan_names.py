@@ -1,7 +1,7 @@
 """How many of the numbers in public LoRaWAN codec tests get a described quantity, and which do not.
 
     git clone https://github.com/chirpstack/chirpstack-device-profiles
-    python benchmarks/lorawan_names.py chirpstack-device-profiles
+    python -m benchmarks.lorawan_names chirpstack-device-profiles
 
 Reads the expected results of the codecs' own tests (vendors/*/codecs/test_decode_*.json). Nothing of them is kept here.
 """

@@ -1,9 +1,9 @@
 """How many small changes of the code do the tests notice? A sample of mutants over the code that judges and counts.
 
-    python benchmarks/mutants.py                        # 200 mutants, as benchmarks/MUTANTS.md records
-    python benchmarks/mutants.py --mutants 20 --seed 2  # a quick look at others
-    python benchmarks/mutants.py --only verdict         # every mutant of one module
-    python benchmarks/mutants.py --show 17              # what mutant 17 of this sample changes
+    python -m benchmarks.mutants                        # 200 mutants, as benchmarks/MUTANTS.md records
+    python -m benchmarks.mutants --mutants 20 --seed 2  # a quick look at others
+    python -m benchmarks.mutants --only verdict         # every mutant of one module
+    python -m benchmarks.mutants --show 17              # what mutant 17 of this sample changes
 
 A mutant is one change in the syntax tree of one module: another comparison, another arithmetic or logical operator, a
 negated condition, a number one more or less, another string or truth value, a returned None, a call that is left out or

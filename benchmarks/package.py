@@ -1,6 +1,6 @@
 """Peak memory and time of a package by the number of its readings, each in a process of its own.
 
-nice .venv/bin/python benchmarks/package.py [--millions 1 3 10]
+nice .venv/bin/python -m benchmarks.package [--millions 1 3 10]
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     for millions in wanted.millions:
         with tempfile.TemporaryDirectory() as name:
             fill(Path(name), int(millions * 1e6))
-            subprocess.run([sys.executable, __file__, "--measure", name], check=True)
+            subprocess.run([sys.executable, "-m", "benchmarks.package", "--measure", name], check=True)
 
 
 def fill(folder: Path, readings: int) -> None:

@@ -1,6 +1,6 @@
 """What the pages weigh and how fast they are: bytes, first chart, zoom, publish to drawn, many viewers.
 
-    python benchmarks/pages.py [--viewers 300] [--rounds 20]
+    python -m benchmarks.pages [--viewers 300] [--rounds 20]
 
 Runs `techport up` as its users do, over the demo's district and a stream of a million readings, and drives the system's
 Chromium over it; both and this program share the machine. Times are wall clock: on a busy machine they say little.
@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,12 +22,9 @@ import httpx
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from techport_storage.microseconds import SECOND
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from techport_pilots.access.operator_token import OperatorToken, read_token
 from techport_storage.clock import now
+from techport_storage.microseconds import SECOND
 from techport_storage.model import Batch, Stream
 from tests.browser import district
 from tests.end_to_end.platforms import Device, Platform

@@ -1,6 +1,6 @@
 """How fast questions are answered as readings grow: both stores, asked directly and over HTTP, in one run.
 
-    python benchmarks/query.py --rows 1e6,1e7,1e8 [--stores duckdb,influxdb] [--folder FOLDER]
+    python -m benchmarks.query --rows 1e6,1e7,1e8 [--stores duckdb,influxdb] [--folder FOLDER]
 
 190 streams over one year (storage_reads.py). Milliseconds, the median of fifteen answers, each about another stream or
 another day; beside them the processor time of an answer, in the process that has the store open (of InfluxDB that is
@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import api_ground
 import numpy as np
-from api_ground import Client, get
-from storage_reads import START, STREAMS, YEAR, names, year_of_readings
 
+from benchmarks import api_ground
+from benchmarks.api_ground import Client, get
 from benchmarks.processes import cpu_seconds
+from benchmarks.storage_reads import START, STREAMS, YEAR, names, year_of_readings
 from techport_dashboards import WebSettings, create_app
 from techport_dashboards.web.server import WebServer
 from techport_pilots.access.operator_token import OperatorToken, read_token
@@ -168,7 +168,9 @@ def web_process(folder: Path, url: str) -> Iterator[int]:
     """Its process id."""
     OperatorToken.of(folder)
     Client.authorization = f"Bearer {read_token(folder)}"
-    process = subprocess.Popen([sys.executable, __file__, "--serve", str(folder), url, str(api_ground.PORT)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.query", "--serve", str(folder), url, str(api_ground.PORT)]
+    )
     try:
         deadline = time.monotonic() + 120
         while True:

@@ -1,6 +1,6 @@
 """How the embedded store grows: write speed, size and read times from one to a hundred million readings.
 
-    python benchmarks/storage_reads.py --rows 1e6,1e7,1e8 [--folder DIR]
+    python -m benchmarks.storage_reads --rows 1e6,1e7,1e8 [--folder DIR]
 
 190 streams over one year. The readings come in the order of their arrival through DuckStore.write, as the pipeline
 sends them (but in larger batches), so that compaction runs as it does in the field. Reads are repeated with the file's

@@ -1,6 +1,6 @@
 """What the uniqueness of rows costs: the store's write against a plain INSERT and against a table with a primary key.
 
-    python benchmarks/storage_writes.py [--rows 2e6] [--batch 5000]
+    python -m benchmarks.storage_writes [--rows 2e6] [--batch 5000]
 
 The same batches (benchmarks/storage_reads.py makes them) go, in turns of one process, through
 
@@ -23,8 +23,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-from storage_reads import year_of_readings
 
+from benchmarks.storage_reads import year_of_readings
 from techport_storage.duckdb.store import DuckStore
 from techport_storage.model import Batch
 

@@ -48,7 +48,7 @@ class Ingest:
 
     url: str
     acknowledged: int = 0
-    longest: float = 0  # s between two acknowledgements, of which benchmarks/iotdb.py tells
+    longest: float = 0  # s between two acknowledgements, of which benchmarks/iotdb_store.py tells
     refusals: int = 0
     problem: BaseException | None = None
     _done: threading.Event = field(default_factory=threading.Event)
