@@ -1,7 +1,8 @@
-"""What is wrong with a query, whichever store is asked."""
+"""What is wrong with a query or with what is to be written, whichever store is asked."""
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -10,9 +11,21 @@ import numpy as np
 from techport_storage.buckets import FIXED
 from techport_storage.errors import BadQuery
 from techport_storage.microseconds import DAY
-from techport_storage.model import AGGREGATES, Batch, BucketWidth, Micros, QualityChoice, Query, Unit, percentile_of
+from techport_storage.model import (
+    AGGREGATES,
+    Batch,
+    BucketWidth,
+    Micros,
+    QualityChoice,
+    Query,
+    Stream,
+    Unit,
+    percentile_of,
+)
 
 MAX_WIDTH = 100 * 366 * DAY  # µs; a wider bucket is a typing error, and this keeps arithmetic far from overflow
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # they have no use in a name
+_LONGEST_NAME = 1024  # bytes; InfluxDB keeps the names of a stream together below 64 KiB
 
 
 def check_query(query: Query) -> None:
@@ -46,6 +59,18 @@ def refused_rows(batch: Batch) -> list[tuple[int, str]]:
     """Rows of the batch that no store keeps, with the reason."""
     bad = np.flatnonzero(~np.isfinite(batch.value))
     return [(int(row), f"value is {float(batch.value[row])}: only finite numbers are stored") for row in bad]
+
+
+def name_problem(stream: Stream, control: str) -> str | None:
+    """Why a server cannot keep the names of a stream, if so. `control` says why it takes no control characters."""
+    for tag, name in zip(Stream._fields, stream, strict=True):
+        if not name:
+            return f"{tag} has no name"
+        if _CONTROL.search(name):
+            return f"{tag} {name!r} has a control character, which {control}"
+        if len(name) > _LONGEST_NAME // 4 and len(name.encode()) > _LONGEST_NAME:
+            return f"{tag} {name[:40]!r}... is longer than {_LONGEST_NAME} bytes"
+    return None
 
 
 def _check_every(every: BucketWidth) -> None:

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from techport_storage.influxdb.query import FIRST, LAST, MEASUREMENT, tag_of
 from techport_storage.model import Batch, Stream
-from techport_storage.query_check import refused_rows
+from techport_storage.query_check import name_problem, refused_rows
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a line break ends the line; the others have no use in a name
 _SPECIAL = re.compile(r"[,= ]")
-_LONGEST = 1024  # bytes of a name; InfluxDB keeps keys below 64 KiB
 
 
 class Lines:
@@ -36,7 +34,7 @@ class Lines:
         for row in np.flatnonzero((batch.time < FIRST) | (batch.time > LAST)).tolist():
             reasons.setdefault(row, "time is outside the years 1677 to 2262, which InfluxDB keeps")
         for position, stream in enumerate(batch.streams):
-            if stream not in self._heads and (problem := _problem(stream)):
+            if stream not in self._heads and (problem := name_problem(stream, "line protocol cannot carry")):
                 for row in np.flatnonzero(batch.stream == position).tolist():
                     reasons.setdefault(row, problem)
         return sorted(reasons.items())
@@ -73,17 +71,6 @@ class Lines:
             head = f"{MEASUREMENT},{','.join(f'{tag}={_escaped(name)}' for tag, name in tags)}"
             self._heads[stream] = head
         return head
-
-
-def _problem(stream: Stream) -> str | None:
-    for tag, name in zip(Stream._fields, stream, strict=True):
-        if not name:
-            return f"{tag} has no name"
-        if _CONTROL.search(name):
-            return f"{tag} {name!r} has a control character, which line protocol cannot carry"
-        if len(name) > _LONGEST // 4 and len(name.encode()) > _LONGEST:
-            return f"{tag} {name[:40]!r}... is longer than {_LONGEST} bytes"
-    return None
 
 
 def _escaped(name: str) -> str:

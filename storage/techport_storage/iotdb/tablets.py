@@ -6,7 +6,6 @@ here the rows come sorted, and texts are copied by pyarrow.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 
 from techport_storage.duplicates import streams_of
 from techport_storage.model import Batch, Micros, Stream
+from techport_storage.query_check import name_problem
 
 _INT32, _DOUBLE, _TIMESTAMP, _STRING = 1, 4, 8, 11
 _TAG, _FIELD = 0, 1
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_LONGEST = 1024  # bytes of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +69,9 @@ def probe(time: Micros) -> Tablet:
 def refused_names(batch: Batch) -> Iterator[tuple[int, str]]:
     """Rows whose stream has a name that cannot be kept, with the reason."""
     for position, stream in enumerate(batch.streams):
-        if problem := _problem(stream):
+        if problem := name_problem(stream, "IoTDB is not given"):
             for row in np.flatnonzero(batch.stream == position).tolist():
                 yield row, problem
-
-
-def _problem(stream: Stream) -> str | None:
-    for tag, name in zip(Stream._fields, stream, strict=True):
-        if not name:
-            return f"{tag} has no name"
-        if _UNWRITABLE.search(name):
-            return f"{tag} {name!r} has a control character, which IoTDB is not given"
-        if len(name) > _LONGEST // 4 and len(name.encode()) > _LONGEST:
-            return f"{tag} {name[:40]!r}... is longer than {_LONGEST} bytes"
-    return None
 
 
 def _texts(texts: Sequence[str], rows: NDArray[np.intp]) -> bytes:
