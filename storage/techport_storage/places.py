@@ -33,6 +33,16 @@ class Places(NamedTuple):
         last: Rows = self.rows[np.append(self.begins[1:], True)[: len(self.rows)]]
         return last
 
+    @property
+    def numbers(self) -> NDArray[np.intp]:
+        """Of each row which place it has, counted from 0."""
+        return np.cumsum(self.begins) - 1
+
+    def without(self, lost: NDArray[np.bool_]) -> Places:
+        """The other places, where some are `lost`."""
+        survives = ~lost[self.numbers]
+        return Places(self.rows[survives], self.begins[survives])
+
     def receipt(self, batch: Batch, stored: NDArray[np.float64], rejected: list[tuple[int, str]]) -> Receipt:
         """The receipt of these rows. `stored` has the value that was there for each place, NaN where none was."""
         value = batch.value[self.rows]

@@ -141,14 +141,12 @@ class InfluxStore:
             replacing(expected.correction_rows, expected.replaced)
         if refused := dict(self._send(batch, rows)):
             lost = np.isin(rows, list(refused))
-            of_place = np.cumsum(places.begins) - 1
             rejected += [
                 (row, refused[int(rows[place])])
-                for row, place in zip(places.rows.tolist(), of_place.tolist(), strict=True)
+                for row, place in zip(places.rows.tolist(), places.numbers.tolist(), strict=True)
                 if lost[place]
             ]
-            survives = ~lost[of_place]
-            places, stored = Places(places.rows[survives], places.begins[survives]), stored[~lost]
+            places, stored = places.without(lost), stored[~lost]
         if not self._duplicates.undisturbed():
             raise StoreBusy("another process was writing the same readings, or it is not known whether one was")
         return places.receipt(batch, stored, sorted(rejected))

@@ -123,12 +123,10 @@ class IoTStore:
         if replacing is not None and expected.corrections:
             replacing(expected.correction_rows, expected.replaced)
         if lost := self._send(batch, rows):
-            of_place = np.cumsum(places.begins) - 1
             gone = np.isin(rows, lost)
             reason = "time is before the TTL of the table, which IoTDB does not keep"
-            rejected += [(row, reason) for row in places.rows[gone[of_place]].tolist()]
-            survives = ~gone[of_place]
-            places, stored = Places(places.rows[survives], places.begins[survives]), stored[~gone]
+            rejected += [(row, reason) for row in places.rows[gone[places.numbers]].tolist()]
+            places, stored = places.without(gone), stored[~gone]
         if not self._duplicates.undisturbed():
             raise StoreBusy("another process was writing the same readings, or it is not known whether one was")
         return places.receipt(batch, stored, sorted(rejected))
