@@ -49,7 +49,7 @@ class Jobs:
         self._lost: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._keeper: threading.Thread | None = None
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._stopping = False
@@ -90,7 +90,7 @@ class Jobs:
         self._stopping = True
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        self._news.set()
+        self._wake.set()
         keeper = self._keeper
         if keeper is not None:
             keeper.join(PATIENCE_S)
@@ -113,7 +113,7 @@ class Jobs:
         except Exception:  # the loop that supervises: a job must not run for ever because its thread is gone
             log.exception("a job failed", extra={"job": job_id})
             self._fail(job_id, "Something went wrong here; the server's log has the details.")
-        self._news.set()
+        self._wake.set()
 
     def _fail(self, job_id: str, problem: str) -> None:
         self._change(job_id, state="failed", ended=clock.now(), problem=problem)
@@ -125,8 +125,8 @@ class Jobs:
     def _keep(self) -> None:
         """Tell the registry of all jobs of this process, for as long as there are any."""
         while True:
-            self._news.wait(BEAT_S)
-            self._news.clear()
+            self._wake.wait(BEAT_S)
+            self._wake.clear()
             with self._lock:
                 jobs = list(self._own.values())
             reached = [self._tell(job) for job in jobs]
@@ -143,7 +143,7 @@ class Jobs:
         try:
             is_ours = self._log.note(job, self._worker)
         except RegistryUnavailable as error:
-            log.warning("how far a job is cannot be written down", extra={"job": job.id, "problem": str(error)})
+            log.warning("how far a job is cannot be recorded", extra={"job": job.id, "problem": str(error)})
             return False
         if job.state != "running":
             with self._lock:
