@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,10 +19,17 @@ from hypothesis import strategies as st
 
 from techport.certificates import make
 from techport_ingest.brokers.auth import Admission, AllowAll, Authenticator, device_access
+from techport_ingest.source import Answer
 from techport_ingest.sources.embedded import EmbeddedBroker, EmbeddedSettings
 from techport_ingest.sources.endpoint import packets, server
 from techport_ingest.sources.endpoint.connection import Connection
-from techport_ingest.sources.endpoint.delivery import MOST_SUBSCRIPTIONS, MOST_WAITING, Exchange, Session
+from techport_ingest.sources.endpoint.delivery import (
+    LONGEST_EXPIRY,
+    MOST_SUBSCRIPTIONS,
+    MOST_WAITING,
+    Exchange,
+    Session,
+)
 from techport_ingest.sources.endpoint.packets import MalformedPacket, Mqtt5, Mqtt311, Outgoing, Wanted
 from techport_ingest.sources.endpoint.server import Server
 from techport_ingest.sources.session import Inbox
@@ -76,6 +84,27 @@ def test_who_does_not_say_who_they_are_is_given_up(broker: EmbeddedBroker, begin
     with RawClient(broker.port) as silent:
         silent.send(beginning)
         assert silent.read() == b""
+    assert is_alive(broker)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"\x16\x03\x01\x02",  # TLS at a port without it
+        b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+        b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n",
+        b"\x30",
+    ],
+)
+def test_what_does_not_begin_with_connect_is_given_up_at_once(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    """And not when it has become as long as its second byte says, or the time for a first packet is over."""
+    monkeypatch.setattr(server, "CONNECT_WITHIN", 300.0)
+    with RawClient(broker.port, timeout=60) as client:
+        client.send(beginning)
+        assert client.read() == b""
     assert is_alive(broker)
 
 
@@ -198,6 +227,58 @@ def test_who_does_not_read_is_not_read_and_then_given_up(broker: EmbeddedBroker)
     assert is_alive(broker)
 
 
+@LEVELS
+def test_messages_that_are_not_kept_have_bounded_room(
+    broker: EmbeddedBroker, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their size too: the store is away, and devices send as much as they may at once."""
+    monkeypatch.setattr(server, "MOST_HELD_BYTES", 200_000)
+    monkeypatch.setattr(server, "WINDOW_BYTES", 300_000)
+    numbers = range(1, 11)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(broker.port, level, client_id=f"c{number}")) for number in range(3)]
+        sending = [stack.enter_context(Sending(client)) for client in clients]
+        for thread in sending:
+            thread.send(b"".join(publish(TOPIC, b"x" * 50_000, number, level=level) for number in numbers))
+        taken = receive(broker, 6)
+        time.sleep(0.2)
+        assert not broker.receive(0), "no more is read"
+        assert broker._server._waiting_bytes < 300_000 + 51_000
+        assert all(connection.held_bytes < 200_000 + 51_000 for connection in broker._server.connections)
+        arrived = len(taken)
+        while arrived < 30:
+            broker.ack(taken)
+            taken = broker.receive(1)
+            arrived += len(taken)
+        broker.ack(taken)
+        for client in clients:
+            assert [client.read()[2:4] for _ in numbers] == [number.to_bytes(2, "big") for number in numbers]
+        assert broker._server._waiting_bytes == 0
+    assert is_alive(broker)
+
+
+class Sending(threading.Thread):
+    """Sends what may not all be read now."""
+
+    def __init__(self, client: RawClient) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        self._data = b""
+
+    def send(self, data: bytes) -> None:
+        self._data = data
+        self.start()
+
+    def run(self) -> None:
+        self._client.send(self._data)
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(60)
+
+
 class Full:
     """The connection of a client that reads nothing."""
 
@@ -311,6 +392,55 @@ def test_a_registry_that_is_away_is_no_wrong_password(ingest: Ingest, monkeypatc
                 assert device.read()[3:4] == answer
     finally:
         broker.close()
+
+
+@LEVELS
+def test_a_bug_leaves_no_client_waiting(
+    broker: EmbeddedBroker, level: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its connection would stay as it is for ever: nothing is read from it, so no keep-alive ends it."""
+
+    def fail(self: Devices, username: str | None, password: str | None) -> Admission | None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Devices, "admit", fail)
+        with RawClient(broker.port) as device:
+            device.send(connect(level=level))
+            assert device.read()[3:4] == (b"\x03" if level == 4 else b"\x88"), "it may try again"
+            assert device.read() == b""
+    assert is_alive(broker)
+
+
+def test_a_reason_that_cannot_be_written_holds_up_no_acknowledgement(broker: EmbeddedBroker) -> None:
+    with RawClient(broker.port, 5) as device:
+        device.send(publish(TOPIC, b"1", 1, level=5) + publish(TOPIC, b"2", 2, level=5))
+        messages = receive(broker, 2)
+        broker.tell(messages[0].id, Answer(0x99, "half a pair: \ud800"))
+        broker.ack(messages)
+        assert device.read() == b"\x40\x03\x00\x01\x99"
+        assert device.read() == b"\x40\x02\x00\x02"
+        assert broker._server._waiting_bytes == 0
+
+
+@LEVELS
+@pytest.mark.parametrize("length", [1_001, 20_000])
+def test_a_client_id_is_not_endless(broker: EmbeddedBroker, level: int, length: int) -> None:
+    """Names of clients that were lost are remembered, thousands of them."""
+    with RawClient(broker.port) as rude:
+        rude.send(connect("x" * length, level))
+        assert rude.read()[3:4] == (b"\x02" if level == 4 else b"\x85")
+        assert rude.read() == b""
+    with RawClient(broker.port, level, client_id="x" * 1_000) as other:
+        assert other.is_answered()
+
+
+def test_a_session_lasts_no_longer_for_a_goodbye_that_says_so(broker: EmbeddedBroker) -> None:
+    with RawClient(broker.port, 5, properties=b"\x11\x00\x00\x00\x05") as device:
+        device.send(b"\xe0\x07\x00\x05\x11\xff\xff\xff\xff")
+        assert device.read() == b""
+    [session] = broker._server.exchange.sessions.values()
+    assert session.expiry == LONGEST_EXPIRY
 
 
 # -- Any bytes.

@@ -317,6 +317,18 @@ def test_a_will_is_published_when_a_connection_is_lost_and_not_after_a_goodbye(
     assert broker.receive(0) == [], "once"
 
 
+def test_a_will_waits_no_longer_than_its_session(broker: EmbeddedBroker) -> None:
+    will = b"\x05\x18\x00\x00\x0e\x10" + text("gone") + text("lamp-1")  # an hour's delay
+    with RawClient(broker.port, 5, client_id="another") as subscriber:
+        subscriber.send(packet(0x82, b"\x00\x01\x00" + text("gone") + b"\x00"))
+        assert subscriber.read()[0] == 0x90
+        with RawClient(broker.port, 5, flags=6, properties=b"\x11\x00\x00\x00\x01", more=will):
+            pass
+        told = subscriber.read5()
+        assert isinstance(told, mqtt5.PublishPacket)
+        assert (told.topic, told.payload) == ("gone", b"lamp-1")
+
+
 def test_workers_share_a_subscription(broker: EmbeddedBroker) -> None:
     """A worker of another process divides the topics with others, as it does behind any other broker."""
     topics = ("probe/#",)

@@ -94,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self.keep_alive = 0  # seconds
         self.said_goodbye = False
         self.held = 0  # messages of it that the pipeline has not kept yet
+        self.held_bytes = 0
         self.last_arrival = server.loop.time()  # of a packet, by the clock of the loop
         self.stuck_since: float | None = None
         self.closed_at: float | None = None
@@ -145,7 +146,11 @@ class Connection(asyncio.BufferedProtocol):
         kind = PUBACK if qos == 1 else PUBREC
         if answer is None or not self.wire.five:
             return packets.acknowledgement(kind, packet_id)
-        return self.wire.puback(kind, packet_id, answer.code, answer.text if self._wants_reasons else "")
+        try:
+            return self.wire.puback(kind, packet_id, answer.code, answer.text if self._wants_reasons else "")
+        except ValueError:  # half a surrogate pair; others wait for their acknowledgements behind this one
+            log.exception("a reason cannot be written", reason=answer.text)
+            return self.wire.puback(kind, packet_id, answer.code)
 
     def refuse(self, code: int, reason: str) -> None:
         """Say why, as far as the protocol has words for it, and close the connection."""
@@ -259,6 +264,9 @@ class Connection(asyncio.BufferedProtocol):
         """Handle the packets that have arrived as a whole; how many bytes they were. Stops where one has to wait."""
         at = 0
         try:
+            if self.state == "greeting" and end and data[0] != packets.CONNECT << 4:
+                # At once: TLS, HTTP or a proxy's header may never become as long as its second byte says.
+                raise MalformedPacket("a connection begins with CONNECT", PROTOCOL_ERROR)
             while self.state in ("greeting", "open"):
                 header = packets.frame(data, at, end, self._longest)
                 if header is None:
@@ -338,7 +346,7 @@ class Connection(asyncio.BufferedProtocol):
             if expiry is not None:
                 if expiry and not self.session.expiry:
                     raise MalformedPacket("a session without an expiry interval gets none at the end", PROTOCOL_ERROR)
-                self.session.expiry = expiry
+                self.session.expire_after(expiry)
         self.close()
 
     # -- PUBLISH ---------------------------------------------------------------------------------------------------

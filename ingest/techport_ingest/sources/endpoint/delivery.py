@@ -45,6 +45,9 @@ MOST_WAITING_BYTES = 4_000_000
 MOST_SESSIONS = 8
 """Sessions of one device, under different client ids."""
 
+LONGEST_EXPIRY = 7 * 24 * 3600
+"""Seconds that a session outlives its connection, at most."""
+
 MOST_SUBSCRIPTIONS = 1_000
 """Of one device's session."""
 
@@ -87,6 +90,10 @@ class Session:
     @property
     def of_device(self) -> bool:
         return self.access is not EVERYTHING
+
+    def expire_after(self, seconds: int) -> None:
+        """Outlive the connection by so long, as far as sessions do here."""
+        self.expiry = min(seconds, LONGEST_EXPIRY)
 
     def deliver(self, message: Outgoing) -> None:
         """Send a message, or let it wait; at QoS 0 it is sent now or not at all."""

@@ -5,8 +5,9 @@
                                     └──────────── release ◄──────────┘
 
 Bounded are: connections that have not proved who they are, and their time (MOST_UNGREETED, CONNECT_WITHIN); all
-connections (MOST_CONNECTIONS); messages that the pipeline has not kept (`window`, and of one connection MOST_HELD);
-long packets on their way (MOST_PARTIAL); and what the modules beside this one say.
+connections (MOST_CONNECTIONS); messages that the pipeline has not kept, by their number (`window`, and of one
+connection MOST_HELD) and their size (WINDOW_BYTES, MOST_HELD_BYTES); long packets on their way (MOST_PARTIAL); and what
+the modules beside this one say.
 """
 
 from __future__ import annotations
@@ -64,11 +65,18 @@ MOST_CONNECTIONS = 20_000
 MOST_HELD = 1_000
 """Messages of one connection that the pipeline has not kept: no more is read from it, and the window stays fair."""
 
+MOST_HELD_BYTES = 8_000_000
+"""Of those messages: nothing more is read from the connection while they are as many."""
+
+WINDOW_BYTES = 64_000_000
+"""Of all messages that the pipeline has not kept: while the store is away, a few devices that send a megabyte at a time
+would else take all memory."""
+
 MOST_PARTIAL = 64_000_000
 """Bytes of packets that have arrived in part, over all connections."""
 
-LONGEST_EXPIRY = 7 * 24 * 3600
-"""Seconds that a session outlives its connection, at most."""
+LONGEST_CLIENT_ID = 1_000
+"""Characters. What is remembered of clients is remembered by their names."""
 
 LONGEST_KEEP_ALIVE = 3_600
 """Seconds; said to clients of MQTT 5 that want none."""
@@ -81,11 +89,12 @@ _PUBACK_HEADER = b"\x40\x02"
 
 
 class Waiting(NamedTuple):
-    """Who waits for the acknowledgement of a message: a client, or somebody in this process."""
+    """Who waits for the acknowledgement of a message: a client, somebody in this process, or for a will nobody."""
 
     connection: Connection | None
     packet_id: int
     qos: int
+    size: int  # bytes
     kept: Future[None] | None = None
 
 
@@ -112,7 +121,8 @@ class Server:
         self._gate = gate
         self._longest_packet = longest_packet
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Waiting | None] = {}  # by message; None: nobody waits
+        self._waiting: dict[int, Waiting] = {}  # by message
+        self._waiting_bytes = 0
         self._blocked: dict[Connection, None] = {}  # have a message for which there is no room
         self._ungreeted: dict[asyncio.Task[None], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +164,7 @@ class Server:
         for connection in list(self.connections):
             connection.abort()
         for waiting in self._waiting.values():
-            if waiting is not None and waiting.kept is not None and waiting.kept.set_running_or_notify_cancel():
+            if waiting.kept is not None and waiting.kept.set_running_or_notify_cancel():
                 waiting.kept.set_exception(ConnectionError("techport is stopping"))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -187,7 +197,7 @@ class Server:
             hello = await connection.hello
         admitting = asyncio.create_task(self._admit(connection, hello))
         self._tasks.add(admitting)
-        admitting.add_done_callback(self._tasks.discard)
+        admitting.add_done_callback(partial(self._admitted, connection))
 
     def _greeted(self, connection: Connection, raw: socket.socket, task: asyncio.Task[None]) -> None:
         """It has said CONNECT, or was too slow, or has gone."""
@@ -201,10 +211,25 @@ class Server:
         if connection not in self.connections:
             raw.close()
 
+    def _admitted(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        """It was let in or sent away, or there is a bug: then nobody else would end its connection."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        log.error("a client could not be let in; its connection is ended", exc_info=error)
+        if connection.state == "admitting":
+            connection.refuse(packets.SERVER_UNAVAILABLE, "this does not work now: try again")
+        else:
+            connection.abort()
+
     async def _admit(self, connection: Connection, hello: Hello) -> None:
         """Decide before anything is done for a client, and before another one's session is touched."""
         if hello.unsupported_authentication:
             connection.refuse(packets.BAD_AUTHENTICATION_METHOD, "there are user names and passwords here")
+            return
+        if len(hello.client_id) > LONGEST_CLIENT_ID:
+            connection.refuse(packets.CLIENT_ID_NOT_VALID, f"a client id has at most {LONGEST_CLIENT_ID} characters")
             return
         if not hello.client_id and not hello.clean and not connection.wire.five:
             connection.refuse(packets.CLIENT_ID_NOT_VALID, "a session without a client id")  # section 3.1.3.1
@@ -238,7 +263,7 @@ class Server:
             connection.refuse(packets.QUOTA_EXCEEDED, f"a device has at most {MOST_SESSIONS} sessions")
             return
         session, present = self._session(key, access, hello.clean)
-        session.expiry = min(hello.session_expiry, LONGEST_EXPIRY)
+        session.expire_after(hello.session_expiry)
         session.will = will
         connection.proof = admission.proof
         connection.backlog = self._clients.connected(f"{user} {client_id}")
@@ -317,7 +342,7 @@ class Server:
                 connection.refuse(packets.KEEP_ALIVE_TIMEOUT, "nothing was heard within the keep-alive")
         for session in [session for session in self.exchange.sessions.values() if session.link is None]:
             away = time - (session.ended or time)
-            if session.will is not None and away >= session.will.delay:
+            if session.will is not None and away >= min(session.will.delay, session.expiry):  # section 3.1.3.2.2
                 self._publish_will(session)
             if away >= session.expiry:
                 self.exchange.remove(session)
@@ -345,9 +370,24 @@ class Server:
         receivers = self.exchange.receivers(topic) if may else Receivers({}, [])
         return Route(topic, may, access.is_own(topic), taken, receivers, self.exchange.version)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the window is, for everybody."""
+        return len(self._waiting) >= self.inbox.window or self._waiting_bytes >= WINDOW_BYTES
+
     def has_room(self, connection: Connection) -> bool:
         """Whether one more message of this client fits into the window."""
-        return len(self._waiting) < self.inbox.window and connection.held < MOST_HELD
+        return not self.is_full and connection.held < MOST_HELD and connection.held_bytes < MOST_HELD_BYTES
+
+    def _wait_for(self, waiting: Waiting) -> int:
+        """The number of a message that the pipeline is to keep."""
+        number = next(self._numbers)
+        self._waiting[number] = waiting
+        self._waiting_bytes += waiting.size
+        if waiting.connection is not None:
+            waiting.connection.held += 1
+            waiting.connection.held_bytes += waiting.size
+        return number
 
     def block(self, connection: Connection) -> None:
         """Remember that the connection waits for room."""
@@ -365,9 +405,8 @@ class Server:
             if packet.qos:
                 connection.send(connection.acknowledge(packet.packet_id, packet.qos, None))
             return
-        number = next(self._numbers)
-        connection.held += 1
-        self._waiting[number] = Waiting(connection, packet.packet_id, packet.qos)
+        size = len(packet.topic) + len(packet.payload)
+        number = self._wait_for(Waiting(connection, packet.packet_id, packet.qos, size))
         delayed: bool | None = False
         if packet.qos and connection.backlog.watching:
             delayed = connection.backlog.delayed_at_once(route.topic)
@@ -390,8 +429,7 @@ class Server:
             if kept.set_running_or_notify_cancel():
                 kept.set_result(None)
             return
-        number = next(self._numbers)
-        self._waiting[number] = Waiting(None, 0, qos, kept)
+        number = self._wait_for(Waiting(None, 0, qos, len(payload), kept))
         self.inbox.messages.append(Message(topic, payload, now(), number))
         self.inbox.wake()
 
@@ -420,9 +458,8 @@ class Server:
         if will.retain:
             self.exchange.retain(Outgoing(will.topic, will.payload, will.qos, True), session.of_device)
         self._deliver(route, will.payload, will.qos, will.retain, session)
-        if route.taken and len(self._waiting) < self.inbox.window:  # nobody waits for its acknowledgement
-            number = next(self._numbers)
-            self._waiting[number] = None
+        if route.taken and not self.is_full:
+            number = self._wait_for(Waiting(None, 0, will.qos, len(will.payload)))
             self.inbox.messages.append(Message(will.topic, will.payload, now(), number))
             self.inbox.wake()
 
@@ -451,12 +488,14 @@ class Server:
             waiting = pop(number, None)
             if waiting is None:
                 continue
-            connection, packet_id, qos, kept = waiting
+            connection, packet_id, qos, size, kept = waiting
+            self._waiting_bytes -= size
             if connection is None:
                 if kept is not None and kept.set_running_or_notify_cancel():
                     kept.set_result(None)
                 continue
             connection.held -= 1
+            connection.held_bytes -= size
             if not qos:
                 continue
             answer = answers.pop(number, None) if answers else None
@@ -473,9 +512,9 @@ class Server:
             if connection.state == "open":
                 connection.send(b"".join(acknowledgements))
         for connection in list(self._blocked):
-            if len(self._waiting) >= self.inbox.window:
+            if self.is_full:
                 break
-            if connection.held < MOST_HELD:
+            if self.has_room(connection):
                 del self._blocked[connection]
                 connection.proceed()
 
