@@ -50,7 +50,8 @@ def aggregate_rows(parts: Iterator[Rows], query: Query, calendar: Int | None) ->
     calendar : array of int64, optional
         Edges of calendar buckets, µs, that cover all rows; None for buckets of a fixed width.
     """
-    with duckdb.connect(config={"enable_external_access": False, "lock_configuration": True}) as con:
+    # One thread, so that the same rows give the same sums to the last digit, whoever adds them up first.
+    with duckdb.connect(config={"enable_external_access": False, "lock_configuration": True, "threads": 1}) as con:
         if calendar is not None:
             con.register("calendar", pa.table([calendar[:-1]], ["bucket"]))
         for rows in _gathered(parts, query, calendar):
