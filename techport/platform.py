@@ -59,7 +59,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.worker_sessions import WorkerSessions
 from techport_pilots.devices.observation_topics import ObservationTopics
 from techport_pilots.devices.photos import PhotoStore
-from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.errors import RegistryUnavailable, WorkerReplaced
 from techport_pilots.handover.broker_messages import Belongs, ForgetRetained, RetainedRequests
 from techport_pilots.handover.erasing import Files
 from techport_pilots.handover.retention import RetentionPass
@@ -387,6 +387,13 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
     def run() -> None:
         try:
             pipeline.run()
+        except WorkerReplaced:
+            log.error(
+                "another process has begun under this worker's name; this one ends",
+                worker=settings.worker,
+                remedy="give each ingest process a name of its own: worker: or TECHPORT_WORKER",
+            )
+            failed()
         except BaseException:
             log.exception("the pipeline stopped; nothing that was acknowledged is lost, start again")
             failed()

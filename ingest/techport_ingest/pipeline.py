@@ -49,7 +49,7 @@ from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.accounting.message_tap import MessageTap
 from techport_pilots.accounting.quarantine import KEPT_WITHOUT_PILOT, Quarantine
 from techport_pilots.accounting.tally import DeviceDay, QuarantineEntry, Tally, day_of
-from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.errors import RegistryUnavailable, WorkerReplaced
 from techport_pilots.registry.pseudonym_keys import key_of
 from techport_pilots.registry.view import IngestView
 from techport_storage.clock import now
@@ -67,7 +67,7 @@ EXPIRY_INTERVAL = 3600.0
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    worker: str = "ingest"  # its name in the ledger; no two workers share one
+    worker: str = "ingest"  # its name in the ledger; of two with one name the later books, the earlier ends
     linger: float = 0.02  # seconds that a batch waits for company
     longest_wait: float = 10.0  # seconds between two attempts at a store that is away, at most
     limits: DeviceLimits = DeviceLimits()  # of what one device may send
@@ -140,25 +140,34 @@ class Pipeline:
         self._follow_ups.append(follow_up)
 
     def run(self) -> None:
-        """Receive, keep, acknowledge: until `stop`."""
-        while not self._stopping.is_set():
-            try:
-                self._held = self._held or self._receive()
-                self._keep(self._held)
-                self._source.ack(self._held)
-                self._held = []
-                self._budgets.begin()
-                self._share_budgets()
-            except Stopped:
-                break
-            except Exception:  # the supervising loop
-                log.exception("the batch failed and is tried again", messages=len(self._held))
-                self._metrics.restarts.inc()
-                self._to_reconcile = True
-                self._stopping.wait(1.0)
-        self._reader.close()
-        with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
-            self._commit_log.close()
+        """Receive, keep, acknowledge: until `stop`. Raises WorkerReplaced when another process begins under the
+        worker's name; what this one holds is not acknowledged and comes to that one.
+        """
+        try:
+            with contextlib.suppress(Stopped):
+                self._retrier.call("ledger", self._ledger.begin, self._worker)
+                while not self._stopping.is_set():
+                    self._take_batch()
+        finally:
+            self._reader.close()
+            with contextlib.suppress(RegistryUnavailable):  # a second's lines are worth no waiting
+                self._commit_log.close()
+
+    def _take_batch(self) -> None:
+        try:
+            self._held = self._held or self._receive()
+            self._keep(self._held)
+            self._source.ack(self._held)
+            self._held = []
+            self._budgets.begin()
+            self._share_budgets()
+        except (Stopped, WorkerReplaced):
+            raise
+        except Exception:  # the supervising loop
+            log.exception("the batch failed and is tried again", messages=len(self._held))
+            self._metrics.restarts.inc()
+            self._to_reconcile = True
+            self._stopping.wait(1.0)
 
     def _keep(self, messages: Sequence[Message], replayed: Sequence[int] = (), reread: Sequence[int] = ()) -> None:
         """Make the good values and the rejected ones durable. `replayed` are the entries of the quarantine that the
@@ -170,8 +179,12 @@ class Pipeline:
         # What is reprocessed has been in its device's budget before.
         accounting = self._decode_and_check(messages, None if again else self._budgets)
         self._open(accounting)
-        receipt = self._write(accounting)
-        tallies, quarantined = self._book(accounting, receipt, replayed, reread)
+        try:
+            receipt = self._write(accounting)
+            tallies, quarantined = self._book(accounting, receipt, replayed, reread)
+        except WorkerReplaced:  # its rows are in the store, perhaps
+            self._retrier.call("ledger", self._ledger.leave, self._worker, accounting.device_days)
+            raise
         self._last_commit, seconds = now(), time.perf_counter() - started
         for follow_up in self._follow_ups:
             follow_up.committed(
@@ -325,6 +338,7 @@ class Pipeline:
         self._use(self._retrier.call("registry", self._view_cache.current))
         for follow_up in self._follow_ups:
             follow_up.refresh()
+        self._to_reconcile |= self._retrier.call("ledger", self._ledger.has_interrupted, self._worker)
         self._reprocess()
         self._next_refresh = time.monotonic() + REFRESH_INTERVAL
         if time.monotonic() >= self._next_expiry:

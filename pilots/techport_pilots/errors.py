@@ -2,6 +2,7 @@
 
 PilotsError
 ├── RegistryUnavailable   not now: the database is down, locked or full; the same call again is safe
+├── WorkerReplaced        never: another process has begun under the same worker's name; end this one
 ├── ReplayTaken           never: somebody else took an entry of the quarantine again; look at what is left
 ├── UnknownPilot          never: no pilot of that id; names the ones that are near
 ├── WrongState            never, while the pilot is in the state it is in; says what to do first
@@ -29,6 +30,10 @@ class RegistryUnavailable(PilotsError):
 
 class RegistryDamaged(PilotsError, ValueError):
     """The registry's file is none, or not whole. Trying again does not help; the file is left as it is."""
+
+
+class WorkerReplaced(PilotsError):
+    """Another process has begun under this worker's name, and books in its place. Nothing was booked; end."""
 
 
 class ReplayTaken(PilotsError):

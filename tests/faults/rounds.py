@@ -121,9 +121,6 @@ FAULTS: dict[Form, tuple[Fault, ...]] = {
 LOSING: frozenset[Fault] = frozenset({"broker killed", "broker restarted without its file"})
 """Faults that may cost what mosquitto has acknowledged."""
 
-COSTLY: frozenset[Fault] = LOSING | {"two workers of one name"}
-"""Those, and the one after which sums may differ."""
-
 
 class Round(msgspec.Struct, frozen=True):
     """What came of one round."""
@@ -145,8 +142,7 @@ class Round(msgspec.Struct, frozen=True):
     @property
     def holds(self) -> bool:
         """Whether everything is as docs/guarantees.md says."""
-        sums_hold = self.agrees or "two workers of one name" in self.faults
-        return sums_hold and not self.duplicated and (not self.lost or self.may_lose)
+        return self.agrees and not self.duplicated and (not self.lost or self.may_lose)
 
 
 class Servers(NamedTuple):

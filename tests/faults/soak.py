@@ -111,9 +111,7 @@ def _line(form: rounds.Form, fault: rounds.Fault, outcomes: Sequence[rounds.Roun
     chosen = [
         outcome
         for outcome in outcomes
-        if outcome.form == form
-        and fault in outcome.faults
-        and (fault in rounds.COSTLY or rounds.COSTLY.isdisjoint(outcome.faults))
+        if outcome.form == form and fault in outcome.faults and (fault in rounds.LOSING or not outcome.may_lose)
     ]
     if not chosen:
         return []

@@ -14,6 +14,7 @@ from techport_ingest.message import Message, Observed
 from techport_pilots.accounting import corrections
 from techport_pilots.accounting.audit import audit
 from techport_pilots.accounting.corrections import corrections_of
+from techport_pilots.accounting.ledger import Ledger
 from techport_pilots.errors import RegistryUnavailable
 from techport_storage.errors import StoreUnavailable
 from techport_storage.model import Batch, Receipt, Replacing
@@ -173,6 +174,38 @@ def test_a_decoder_that_breaks_does_not_stop_the_others(port: int, device: Clien
     assert [(e.reason, e.payload) for e in ingest.entries()] == [("decoder-failed", b"poison")]
     assert "ZeroDivisionError" in ingest.entries()[0].rejection.detail()
     assert len(ingest.rows()) == 9
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_is_replaced_within_a_write_ends_and_the_other_counts(
+    port: int, device: Client, ingest: Ingest
+) -> None:
+    """The other has looked already whether anything was left to it when the first notices."""
+    first, second = ingest.ledger, Ledger(ingest.registry.database)
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ingest.store, name)
+
+        def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
+            second.begin("ingest")
+            assert second.reconcile("ingest", dict.fromkeys(second.interrupted("ingest"), 0)) == []
+            return ingest.store.write(batch, replacing)
+
+    source = mqtt_source(port)
+    overtaken: ReadingStore = Overtaken()  # type: ignore[assignment]
+    ingest.start(source, overtaken)
+    device.publish(TOPIC, reading(1), qos=1)
+    eventually(lambda: not ingest.alive, "the first ends")
+    source.close()
+    assert (first.tallies(), len(ingest.rows())) == ({}, 1)
+
+    ingest.ledger = second
+    ingest.start(mqtt_source(port))
+    eventually(lambda: ingest.total().duplicates == 1, "the message comes to the other")
+    assert ingest.total().stored == 1
+    assert audit(second, ingest.store).ok
+    assert second.open_intents() == {}
 
 
 def test_a_bug_in_the_store_is_survived(port: int, device: Client, ingest: Ingest) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,10 +21,13 @@ from techport_pilots.accounting.ledger import BatchAnnotations, DeviceDay, Ledge
 from techport_pilots.accounting.quarantine import Quarantine, QuarantineFilter
 from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.tally import Correction
-from techport_pilots.errors import RegistryUnavailable
+from techport_pilots.errors import RegistryUnavailable, WorkerReplaced
 from techport_pilots.registry.registry import Registry
 from techport_storage.microseconds import DAY, SECOND
+from tests.ingest.running import eventually
 from tests.servers.postgres import Postgres
+
+T = TypeVar("T")
 
 MONDAY = DeviceDay("p", "d", 20_000)
 TUESDAY = DeviceDay("p", "d", 20_001)
@@ -97,6 +104,99 @@ def test_reconciling_twice_books_once(ledger: Ledger) -> None:
     ledger.reconcile("w", {MONDAY: 5})
 
     assert ledger.tallies() == {MONDAY: Tally(received=5, stored=5)}
+
+
+def test_a_worker_that_is_replaced_books_nothing_more(ledger: Ledger) -> None:
+    """The second process counts what the first left in the store, before and after it was replaced."""
+    second = Ledger(ledger._database)
+    ledger.begin("w")
+    ledger.open_batch("w", [MONDAY])  # three rows are written
+    second.begin("w")
+    assert second.interrupted("w") == [MONDAY]
+    assert second.reconcile("w", {MONDAY: 3}) == []
+    for step in (
+        lambda: ledger.close_batch("w", {MONDAY: Tally(messages=1, received=3, stored=3)}),
+        lambda: ledger.open_batch("w", [MONDAY]),
+        lambda: ledger.interrupted("w"),
+        lambda: ledger.reconcile("w", {MONDAY: 3}),
+        lambda: ledger.expect_corrections("w", [expected(1, 2)]),
+    ):
+        with pytest.raises(WorkerReplaced, match="'w'"):
+            step()
+    assert second.tallies() == {MONDAY: Tally(received=3, stored=3)}
+    assert not second.has_interrupted("w")
+
+    second.open_batch("w", [TUESDAY])
+    ledger.leave("w", [MONDAY])  # two rows more
+    assert second.has_interrupted("w")
+    assert second.interrupted("w") == [MONDAY, TUESDAY]
+    assert second.reconcile("w", {MONDAY: 5, TUESDAY: 0}) == []
+    assert second.tallies() == {MONDAY: Tally(received=5, stored=5)}
+
+
+def test_what_is_left_to_another_while_it_counts_is_counted_once_more(ledger: Ledger) -> None:
+    second = Ledger(ledger._database)
+    ledger.begin("w")
+    ledger.open_batch("w", [MONDAY])
+    second.begin("w")
+    second.interrupted("w")  # and counts nothing
+    ledger.leave("w", [MONDAY])  # a row came behind the count
+    assert second.reconcile("w", {MONDAY: 0}) == [MONDAY]
+    second.interrupted("w")
+    assert second.reconcile("w", {MONDAY: 1}) == []
+    assert second.tallies() == {MONDAY: Tally(received=1, stored=1)}
+
+
+def test_a_process_that_begins_again_goes_on(ledger: Ledger) -> None:
+    ledger.begin("w")
+    ledger.begin("w")
+    book(ledger, {MONDAY: Tally(messages=1, received=1, stored=1)})
+    book(Ledger(ledger._database), {MONDAY: Tally(messages=1, received=1, stored=1)}, by="x")  # never began
+    assert ledger.tallies() == {MONDAY: Tally(messages=2, received=2, stored=2)}
+
+
+def at_once(postgres: Postgres, url: str, table: str, calls: Sequence[Callable[[], T]]) -> list[T]:
+    """The results of calls that all have read what there is before one of them can write to the table."""
+    with ThreadPoolExecutor(len(calls)) as threads, psycopg.connect(url) as blocking:
+        blocking.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        under_way = [threads.submit(call) for call in calls]
+        eventually(lambda: postgres.waiting() == len(calls), "all of them wait for a lock")
+        blocking.commit()
+        return [future.result() for future in under_way]
+
+
+def test_workers_that_were_killed_at_one_device_day_book_its_rows_once(postgres: Postgres) -> None:
+    url = postgres.database()
+    ledgers = {worker: Ledger(Registry.open(url).database) for worker in ("a", "b")}
+    for worker, ledger in ledgers.items():
+        ledger.begin(worker)
+        ledger.open_batch(worker, [MONDAY])
+    for worker, ledger in ledgers.items():
+        ledger.interrupted(worker)
+    calls = [partial(ledger.reconcile, worker, {MONDAY: 7}) for worker, ledger in ledgers.items()]
+    assert sorted(at_once(postgres, url, "ledger", calls)) == [[], [MONDAY]]
+    for worker, ledger in ledgers.items():
+        ledger.interrupted(worker)
+        assert ledger.reconcile(worker, {MONDAY: 7}) == []
+    assert ledger.tallies() == {MONDAY: Tally(received=7, stored=7)}
+
+
+def test_workers_that_add_up_sums_at_once_add_them_once(postgres: Postgres) -> None:
+    url = postgres.database()
+    ledgers = [Ledger(Registry.open(url).database) for _ in range(2)]
+    book(ledgers[0], {MONDAY: Tally(messages=1, received=2, quarantined=2)}, [bad(values=2)])
+    calls = [partial(ledger.add_up_without_pilot, MONDAY.day + 1) for ledger in ledgers]
+    assert sorted(at_once(postgres, url, "ledger", calls)) == [0, 1]
+    assert ledgers[0].tallies() == {DeviceDay("(unknown)", "(unknown)", MONDAY.day): Tally(1, 2, quarantined=2)}
+
+
+def test_workers_that_look_for_replays_at_once_take_each_once(postgres: Postgres) -> None:
+    url = postgres.database()
+    ledgers = [Ledger(Registry.open(url).database) for _ in range(2)]
+    book(ledgers[0], {MONDAY: Tally(messages=1, received=1, quarantined=1)}, [bad()])
+    ledgers[0].quarantine.request_replay(QuarantineFilter())
+    calls = [partial(ledger.quarantine.take_replays, worker) for ledger, worker in zip(ledgers, "ab", strict=True)]
+    assert sorted(map(len, at_once(postgres, url, "quarantine", calls))) == [0, 1]
 
 
 def expected(before: float, value: float, second: int = 0) -> Correction:

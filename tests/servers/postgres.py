@@ -38,6 +38,13 @@ class Postgres:
             connection.execute(f'CREATE SCHEMA "{name}"')
         return f"{self._dsn}?options=-csearch_path%3D{name}"
 
+    def waiting(self) -> int:
+        """How many connections wait for a lock."""
+        with psycopg.connect(self._dsn) as connection:
+            row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+        assert row is not None
+        return int(row[0])
+
     def stop(self) -> None:
         """As a power cut would: at once, without a word to anybody."""
         _run(self._programs / "pg_ctl", "-D", str(self._folder), "-m", "immediate", "-w", "stop")

@@ -20,9 +20,7 @@ log = structlog.get_logger(__name__)
 KEPT = 500_000
 """Readings of which announcements are kept: a writer that has missed more asks the store anew."""
 
-# A process that is stopped while it holds the lock loses it, and its connection, after that many milliseconds.
-_LOCK = "SELECT pg_advisory_xact_lock(:lock), set_config('idle_in_transaction_session_timeout', '5000', true)"
-_LOCK_NUMBER = 0x7EC4_9048  # as the lock of migrations: any that nobody else takes
+_LOCK = 0x7EC4_9048  # as the lock of migrations: any that nobody else takes
 _ADD = (
     "INSERT INTO announced_writes (number, places)"
     " SELECT COALESCE(MAX(number), 0) + :rows, :places FROM announced_writes RETURNING number"
@@ -68,16 +66,14 @@ class AnnouncedWrites:
         return None
 
     def _add(self, transaction: Transaction, places: bytes, rows: int) -> int:
-        if transaction.on_postgresql:
-            transaction.execute(_LOCK, {"lock": _LOCK_NUMBER})
+        transaction.take_turns(_LOCK)
         number: int = transaction.execute(_ADD, {"places": places, "rows": rows}).scalar_one()
         return number
 
 
 def forget(transaction: Transaction) -> None:
     """Drop what was announced. Writers ask the store anew; what is being written now is counted as after a crash."""
-    if transaction.on_postgresql:
-        transaction.execute(_LOCK, {"lock": _LOCK_NUMBER})
+    transaction.take_turns(_LOCK)
     newest = transaction.execute("SELECT MAX(number) FROM announced_writes").scalar_one()
     if newest is not None:
         # Numbers go on, so that none that a writer has heard of comes again.

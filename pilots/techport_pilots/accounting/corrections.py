@@ -52,11 +52,10 @@ def note(transaction: Transaction, corrections: Iterable[Correction], worker: st
         transaction.execute(_ADD, rows)
 
 
-def expect(database: Database, worker: str, corrections: Iterable[Correction]) -> None:
-    """Write down durably what a worker is about to replace. May raise RegistryUnavailable."""
-    with database.writing() as transaction:
-        transaction.execute(_FORGET, {"worker": worker})
-        note(transaction, corrections, worker)
+def expect(transaction: Transaction, worker: str, corrections: Iterable[Correction]) -> None:
+    """Write down what a worker is about to replace, instead of what it wrote down before."""
+    transaction.execute(_FORGET, {"worker": worker})
+    note(transaction, corrections, worker)
 
 
 def expected(database: Database, worker: str) -> list[Correction]:

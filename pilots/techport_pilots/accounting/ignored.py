@@ -18,6 +18,7 @@ from techport_pilots.accounting import replays
 from techport_pilots.accounting.tally import DeviceDay, IgnoredMessage, IgnoredValue, Tally, day_of
 from techport_pilots.errors import ReplayTaken
 from techport_pilots.registry.database import Database, Transaction, clean_text, conditions, name
+from techport_pilots.registry.versioning import lock
 from techport_storage import clock
 from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
@@ -170,12 +171,11 @@ def withdraw(transaction: Transaction, reread: Sequence[int], ledger: dict[Devic
     """
     outcomes = [msgspec.structs.replace(tally) for tally in ledger.values()]
     numbers = set()
-    query = "SELECT pilot, device, received, parts, replay_requested FROM ignored_messages WHERE id = :id"
+    query = "DELETE FROM ignored_messages WHERE id = :id RETURNING pilot, device, received, parts, replay_requested"
     for entry in reread:
         row = transaction.execute(query, {"id": entry}).first()
         if row is None:
             raise ReplayTaken(f"message {entry} of those with ignored parts was dealt with meanwhile")
-        transaction.execute("DELETE FROM ignored_messages WHERE id = :id", {"id": entry})
         numbers.add(row.replay_requested)
         day = day_of(row.received)
         owner = {"pilot": row.pilot, "device": row.device}
@@ -281,6 +281,7 @@ def take_replays(database: Database, worker: str, limit: int = 500) -> list[Kept
         if transaction.execute(f"SELECT id FROM ignored_messages{_FREE} LIMIT 1", free).first() is None:  # noqa: S608
             return []
     with database.writing() as transaction:
+        lock(transaction)  # or two workers would take the same ones
         query = (
             f"SELECT id, topic, payload, received, replay_requested FROM ignored_messages{_FREE}"  # noqa: S608
             " ORDER BY replay_requested, id LIMIT :limit"

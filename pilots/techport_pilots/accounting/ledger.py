@@ -8,6 +8,9 @@ stored - erased rows. The order of a batch's steps keeps that true through a cra
 
 Killed before close_batch, the intent names the device-days whose rows nobody has booked: interrupted(), count them in
 the store, reconcile(). Killed after it, the messages come back and are booked as another arrival: duplicates.
+
+One process books under a worker's name: the last that called begin(). An earlier one that is still there is told so by
+WorkerReplaced. It may have written rows all the same, so it says with leave() where the other has to count.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from techport_pilots.accounting.tally import (
     day_of,
 )
 from techport_pilots.accounting.worker_sessions import SessionLoss, WorkerSessions
-from techport_pilots.errors import RegistryUnavailable, ReplayTaken
+from techport_pilots.errors import RegistryUnavailable, ReplayTaken, WorkerReplaced
 from techport_pilots.registry.database import Database, Transaction, clean_text, conditions, name
 
 # -- Entries of the quarantine come in and leave in the transaction that records them, so that the sums agree.
@@ -43,7 +46,7 @@ _COLUMNS = (
     " value_count, digest"
 )
 _INSERT = f"INSERT INTO quarantine ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"  # noqa: S608 - our names
-_DAY_OF = "SELECT pilot, device, day, value_count, replay_requested FROM quarantine WHERE id = :id"
+_TAKE_OUT = "DELETE FROM quarantine WHERE id = :id RETURNING pilot, device, day, value_count, replay_requested"
 _KNOWN = "SELECT id FROM quarantine WHERE digest = :digest LIMIT 1"
 
 
@@ -54,10 +57,9 @@ def withdraw(transaction: Transaction, replayed: Sequence[int], ledger: dict[Dev
     numbers = set()
     outcomes = [msgspec.structs.replace(tally) for tally in ledger.values()]
     for entry in replayed:
-        row = transaction.execute(_DAY_OF, {"id": entry}).first()
+        row = transaction.execute(_TAKE_OUT, {"id": entry}).first()
         if row is None:
             raise ReplayTaken(f"entry {entry} of the quarantine was dealt with meanwhile")
-        transaction.execute("DELETE FROM quarantine WHERE id = :id", {"id": entry})
         numbers.add(row.replay_requested)
         tally = ledger.setdefault(DeviceDay(row.pilot, row.device, row.day), Tally())
         tally.received -= row.value_count
@@ -185,7 +187,18 @@ _BOOK = (
     f" ON CONFLICT (pilot, device, day) DO UPDATE SET {', '.join(f'{c} = ledger.{c} + excluded.{c}' for c in COUNTS)}"
 )
 _TALLIES = f"SELECT pilot, device, day, {', '.join(COUNTS)} FROM ledger"  # noqa: S608
-_LAST_CLOSED = "SELECT last_closed FROM workers WHERE worker = :worker"
+_BEGIN = (
+    "INSERT INTO workers (worker, last_closed, process) VALUES (:worker, '', :process)"
+    " ON CONFLICT (worker) DO UPDATE SET process = excluded.process"
+)
+_WORKER = "SELECT last_closed, process FROM workers WHERE worker = :worker"
+_LEAVE = (
+    "INSERT INTO intents (worker, pilot, device, day, state, ledger_then)"
+    " VALUES (:worker, :pilot, :device, :day, 'interrupted', -1)"
+    " ON CONFLICT (worker, pilot, device, day, state) DO UPDATE SET ledger_then = excluded.ledger_then"
+)
+_LEFT = "SELECT 1 FROM intents WHERE worker = :worker AND state = 'interrupted' LIMIT 1"
+_RECONCILING = 0x7EC4_9049  # as the lock of migrations: a number that nobody else takes
 _REMEMBER_CLOSED = (
     "INSERT INTO workers (worker, last_closed) VALUES (:worker, :token)"
     " ON CONFLICT (worker) DO UPDATE SET last_closed = excluded.last_closed"
@@ -238,10 +251,12 @@ class Ledger:
     """Writes and reads the account, in the registry's database. Each worker calls it from one thread.
 
     Every method may raise RegistryUnavailable. The same batch opened, closed or reconciled again is then booked once.
+    After begin() every one about the worker raises WorkerReplaced once another process has begun under its name.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._processes: dict[str, str] = {}  # as which this one has begun, by worker
         # For each worker, the token and the content of a close that may have happened: its answer did not come.
         self._unanswered: dict[str, tuple[str, bytes]] = {}
 
@@ -249,6 +264,26 @@ class Ledger:
     def quarantine(self) -> Quarantine:
         """What was quarantined, to read."""
         return Quarantine(self._database)
+
+    def begin(self, worker: str) -> None:
+        """From now on this process books under the worker's name, and no other that did before."""
+        process = self._processes.setdefault(worker, uuid.uuid4().hex)
+        with self._database.writing() as transaction:
+            transaction.execute(_BEGIN, {"worker": worker, "process": process})
+
+    def leave(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
+        """Let the process that books under the worker's name count these: this one has written there, and was replaced
+        before it could book it.
+        """
+        rows = [{"worker": worker, **key(device_day)} for device_day in sorted(set(device_days))]
+        if rows:
+            with self._database.writing() as transaction:
+                transaction.execute(_LEAVE, rows)
+
+    def has_interrupted(self, worker: str) -> bool:
+        """Whether there is something to reconcile that is known already; `interrupted` looks for more."""
+        with self._database.reading() as transaction:
+            return transaction.execute(_LEFT, {"worker": worker}).first() is not None
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
         """Say durably which device-days the store is about to be written for. Before the write, or it is worth nothing.
@@ -258,6 +293,7 @@ class Ledger:
         rows = [{"worker": worker, **key(device_day)} for device_day in sorted(set(device_days))]
         if rows:
             with self._database.writing() as transaction:
+                self._last_closed(transaction, worker)
                 transaction.execute(_OPEN, rows)
 
     def close_batch(
@@ -276,7 +312,7 @@ class Ledger:
         token = self._token(worker, tallies, quarantined)
         try:
             with self._database.writing() as transaction:
-                if transaction.execute(_LAST_CLOSED, {"worker": worker}).scalar() != token:
+                if self._last_closed(transaction, worker) != token:
                     booked = _merged(tallies)
                     withdraw(transaction, annotations.replayed, booked)
                     ignored.withdraw(transaction, annotations.reread, booked)
@@ -300,13 +336,16 @@ class Ledger:
         Ask between batches, and first of all at start. Count their rows in the store after this call, then reconcile().
         """
         with self._database.writing() as transaction:
+            self._last_closed(transaction, worker)
             for step in _MARK_INTERRUPTED:
                 transaction.execute(step, {"worker": worker})
             return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
 
     def expect_corrections(self, worker: str, expected: Sequence[Correction]) -> None:
         """Say durably which values the worker's open batch is about to replace. Before the write."""
-        corrections.expect(self._database, worker, expected)
+        with self._database.writing() as transaction:
+            self._last_closed(transaction, worker)
+            corrections.expect(transaction, worker, expected)
 
     def expected_corrections(self, worker: str) -> list[Correction]:
         """Values that a batch of this worker was about to replace that was never closed."""
@@ -326,6 +365,9 @@ class Ledger:
         interrupted() again for these, later. A store with fewer rows than the ledger says is left to the audit.
         """
         with self._database.writing() as transaction:
+            # Two workers that were killed at one device-day would otherwise both book what they find there.
+            transaction.take_turns(_RECONCILING)
+            self._last_closed(transaction, worker)
             for pilot, device, day, stored, erased in transaction.execute(_SETTLEABLE, {"worker": worker}).all():
                 device_day = DeviceDay(pilot, device, day)
                 if device_day not in counts:
@@ -346,6 +388,7 @@ class Ledger:
         Of what has rows in the store the sums stay as they are: streams that came along with a package.
         """
         with self._database.writing() as transaction:
+            transaction.take_turns(_RECONCILING)  # or two workers would each add them up
             rows = transaction.execute(f"{_TALLIES} WHERE {_STRAY}", {"before": before, "pilot": UNKNOWN}).all()
             added: dict[DeviceDay, Tally] = {}
             for _, _, day, *sums in rows:
@@ -400,6 +443,17 @@ class Ledger:
             ):
                 workers.setdefault(DeviceDay(pilot, device, day), []).append(worker)
         return workers
+
+    def _last_closed(self, transaction: Transaction, worker: str) -> str | None:
+        """The name of the worker's last closing. No other process begins before the transaction ends. Raises
+        WorkerReplaced.
+        """
+        query = f"{_WORKER} FOR UPDATE" if transaction.on_postgresql else _WORKER
+        row = transaction.execute(query, {"worker": worker}).first()
+        process = self._processes.get(worker)
+        if process is not None and (row is None or row.process != process):
+            raise WorkerReplaced(f"another process has begun as the worker {worker!r}")
+        return None if row is None else row.last_closed
 
     def _token(self, worker: str, tallies: Mapping[DeviceDay, Tally], quarantined: Sequence[QuarantineEntry]) -> str:
         """A name for this closing: the same again when it repeats one whose answer was lost on the way."""

@@ -15,6 +15,7 @@ from techport_pilots.accounting import replays
 from techport_pilots.accounting.rejection import RecordedText, Rejection
 from techport_pilots.accounting.replays import Replay
 from techport_pilots.registry.database import Database, conditions, name
+from techport_pilots.registry.versioning import lock
 from techport_storage import clock
 from techport_storage.microseconds import DAY, MINUTE
 from techport_storage.model import Micros
@@ -239,6 +240,7 @@ class Quarantine:
             if transaction.execute(f"SELECT id FROM quarantine{_FREE} LIMIT 1", free).first() is None:  # noqa: S608
                 return []
         with self._database.writing() as transaction:
+            lock(transaction)  # or two workers would take the same ones
             query = f"{_SELECT}{_FREE} ORDER BY replay_requested, id LIMIT :limit"
             entries = [_entry(row) for row in transaction.execute(query, {**free, "limit": limit})]
             entries = [entry for entry in entries if entry.replay_requested == entries[0].replay_requested]

@@ -57,6 +57,7 @@ _NAME_LENGTH = 200
 _MIGRATION_LOCK = 0x7EC4_9047  # any number that no other user of the same PostgreSQL takes for an advisory lock
 
 # Alembic hands its operations to the migration scripts through globals of its own: one migration at a time.
+_TAKE_TURNS = "SELECT pg_advisory_xact_lock(:lock), set_config('idle_in_transaction_session_timeout', '5000', true)"
 _migrating = threading.Lock()
 
 Parameters = Mapping[str, object] | Sequence[Mapping[str, object]]
@@ -71,6 +72,15 @@ class Transaction:
     @property
     def on_postgresql(self) -> bool:
         return self._connection.dialect.name == "postgresql"
+
+    def take_turns(self, lock: int) -> None:
+        """Wait until no other transaction that names this lock is under way, and let later ones wait for this one.
+
+        PostgreSQL lets two transactions read the same rows and both write what follows from them. SQLite has one that
+        writes at a time anyway. A process that is stopped while it holds the lock loses it, with its connection.
+        """
+        if self.on_postgresql:
+            self.execute(_TAKE_TURNS, {"lock": lock})
 
     def execute(self, statement: str, parameters: Parameters = ()) -> CursorResult[*tuple[Any, ...]]:
         """Run a statement; its parameters stand in it as `:name`. Several rows of parameters run it for each of them.

@@ -202,12 +202,14 @@ announced_writes = Table(
     Column("places", LargeBinary, nullable=False),
 )
 
-# The last batch that each worker closed, so that closing it twice (an answer lost on the way) counts it once.
+# The last batch that each worker closed, so that closing it twice (an answer lost on the way) counts it once; and the
+# process that runs under the worker's name: an earlier one books nothing any more.
 workers = Table(
     "workers",
     metadata,
     Column("worker", String, primary_key=True),
     Column("last_closed", String, nullable=False),
+    Column("process", String),
 )
 
 # The session that the broker keeps for each worker. Its client id cannot be guessed.
