@@ -154,6 +154,7 @@ class Pipeline:
                 self._commit_log.close()
 
     def _take_batch(self) -> None:
+        """Take what has arrived, or the batch that failed, through all steps."""
         try:
             self._held = self._held or self._receive()
             self._keep(self._held)
@@ -178,11 +179,11 @@ class Pipeline:
         started = time.perf_counter()
         # What is reprocessed has been in its device's budget before.
         accounting = self._decode_and_check(messages, None if again else self._budgets)
-        self._open(accounting)
         try:
+            self._open(accounting)
             receipt = self._write(accounting)
             tallies, quarantined = self._book(accounting, receipt, replayed, reread)
-        except WorkerReplaced:  # its rows are in the store, perhaps
+        except WorkerReplaced:  # this attempt, or one before it that failed, may have written rows
             self._retrier.call("ledger", self._ledger.leave, self._worker, accounting.device_days)
             raise
         self._last_commit, seconds = now(), time.perf_counter() - started

@@ -177,8 +177,9 @@ def test_a_decoder_that_breaks_does_not_stop_the_others(port: int, device: Clien
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("answer", ["a receipt", "a bug"])
 def test_a_worker_that_is_replaced_within_a_write_ends_and_the_other_counts(
-    port: int, device: Client, ingest: Ingest
+    port: int, device: Client, ingest: Ingest, answer: str
 ) -> None:
     """The other has looked already whether anything was left to it when the first notices."""
     first, second = ingest.ledger, Ledger(ingest.registry.database)
@@ -190,7 +191,10 @@ def test_a_worker_that_is_replaced_within_a_write_ends_and_the_other_counts(
         def write(self, batch: Batch, replacing: Replacing | None = None) -> Receipt:
             second.begin("ingest")
             assert second.reconcile("ingest", dict.fromkeys(second.interrupted("ingest"), 0)) == []
-            return ingest.store.write(batch, replacing)
+            receipt = ingest.store.write(batch, replacing)
+            if answer == "a bug":
+                raise KeyError(answer)
+            return receipt
 
     source = mqtt_source(port)
     overtaken: ReadingStore = Overtaken()  # type: ignore[assignment]

@@ -293,7 +293,7 @@ class Ledger:
         rows = [{"worker": worker, **key(device_day)} for device_day in sorted(set(device_days))]
         if rows:
             with self._database.writing() as transaction:
-                self._last_closed(transaction, worker)
+                self._lock_worker(transaction, worker)
                 transaction.execute(_OPEN, rows)
 
     def close_batch(
@@ -312,7 +312,7 @@ class Ledger:
         token = self._token(worker, tallies, quarantined)
         try:
             with self._database.writing() as transaction:
-                if self._last_closed(transaction, worker) != token:
+                if self._lock_worker(transaction, worker) != token:
                     booked = _merged(tallies)
                     withdraw(transaction, annotations.replayed, booked)
                     ignored.withdraw(transaction, annotations.reread, booked)
@@ -336,7 +336,7 @@ class Ledger:
         Ask between batches, and first of all at start. Count their rows in the store after this call, then reconcile().
         """
         with self._database.writing() as transaction:
-            self._last_closed(transaction, worker)
+            self._lock_worker(transaction, worker)
             for step in _MARK_INTERRUPTED:
                 transaction.execute(step, {"worker": worker})
             return [DeviceDay(*row) for row in transaction.execute(_INTERRUPTED, {"worker": worker})]
@@ -344,7 +344,7 @@ class Ledger:
     def expect_corrections(self, worker: str, expected: Sequence[Correction]) -> None:
         """Say durably which values the worker's open batch is about to replace. Before the write."""
         with self._database.writing() as transaction:
-            self._last_closed(transaction, worker)
+            self._lock_worker(transaction, worker)
             corrections.expect(transaction, worker, expected)
 
     def expected_corrections(self, worker: str) -> list[Correction]:
@@ -367,7 +367,7 @@ class Ledger:
         with self._database.writing() as transaction:
             # Two workers that were killed at one device-day would otherwise both book what they find there.
             transaction.take_turns(_RECONCILING)
-            self._last_closed(transaction, worker)
+            self._lock_worker(transaction, worker)
             for pilot, device, day, stored, erased in transaction.execute(_SETTLEABLE, {"worker": worker}).all():
                 device_day = DeviceDay(pilot, device, day)
                 if device_day not in counts:
@@ -444,9 +444,10 @@ class Ledger:
                 workers.setdefault(DeviceDay(pilot, device, day), []).append(worker)
         return workers
 
-    def _last_closed(self, transaction: Transaction, worker: str) -> str | None:
-        """The name of the worker's last closing. No other process begins before the transaction ends. Raises
-        WorkerReplaced.
+    def _lock_worker(self, transaction: Transaction, worker: str) -> str | None:
+        """Let no other process begin under this name before the transaction ends; the token of its last closing.
+
+        Raises WorkerReplaced when one has begun since this one did.
         """
         query = f"{_WORKER} FOR UPDATE" if transaction.on_postgresql else _WORKER
         row = transaction.execute(query, {"worker": worker}).first()

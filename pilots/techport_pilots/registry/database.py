@@ -56,8 +56,9 @@ _CONNECT_S = 5.0  # two seconds are the least that libpq knows
 _NAME_LENGTH = 200
 _MIGRATION_LOCK = 0x7EC4_9047  # any number that no other user of the same PostgreSQL takes for an advisory lock
 
-# Alembic hands its operations to the migration scripts through globals of its own: one migration at a time.
 _TAKE_TURNS = "SELECT pg_advisory_xact_lock(:lock), set_config('idle_in_transaction_session_timeout', '5000', true)"
+
+# Alembic hands its operations to the migration scripts through globals of its own: one migration at a time.
 _migrating = threading.Lock()
 
 Parameters = Mapping[str, object] | Sequence[Mapping[str, object]]
