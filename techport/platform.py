@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from techport.archiving import open_readings
 from techport.background import in_background
 from techport.data_dir import close_to_others
+from techport.errors import CannotRun
 from techport.retained_erasure import EraseAs
 from techport.settings import Address, Settings
 from techport_ingest.after.answers import AnswerSenders
@@ -368,7 +369,11 @@ def device_limits(settings: Settings) -> DeviceLimits:
 
 @contextmanager
 def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Callable[[], None]) -> Iterator[Pipeline]:
-    """Run the pipeline in a thread until the block ends. `failed` is called if the pipeline gives up by itself."""
+    """Run the pipeline in a thread until the block ends.
+
+    If the pipeline gives up by itself, `failed` is called, which lets the block end; then CannotRun is raised, so that
+    what supervises the process sees that it failed.
+    """
     pipeline = Pipeline(
         source=reached.source,
         registry=parts.registry,
@@ -384,23 +389,26 @@ def ingesting(settings: Settings, parts: Stores, reached: Reached, failed: Calla
     if publishes_observations(settings, reached.own):
         pipeline.follow_with(PublishObservations(ObservationTopics(parts.registry), reached.relay.tell))
 
+    problems: list[str] = []
+
     def run() -> None:
         try:
             pipeline.run()
         except WorkerReplaced:
-            log.error(
-                "another process has begun under this worker's name; this one ends",
-                worker=settings.worker,
-                remedy="give each ingest process a name of its own: worker: or TECHPORT_WORKER",
+            problems.append(
+                f"another process has begun as the worker {settings.worker}, so this one ends."
+                " Give each ingest process a name of its own (worker, TECHPORT_WORKER)"
             )
             failed()
         except BaseException:
-            log.exception("the pipeline stopped; nothing that was acknowledged is lost, start again")
+            log.exception("the pipeline stopped")
+            problems.append("the pipeline stopped, see the log; nothing that was acknowledged is lost. Start again")
             failed()
-            raise
 
     with in_background("pipeline", run, pipeline.stop):
         yield pipeline
+    if problems:
+        raise CannotRun(problems[0])
 
 
 @contextmanager

@@ -81,6 +81,44 @@ def test_thousands_of_devices_that_come_back_at_once_lose_nothing(tmp_path: Path
         broker.stop()
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+def test_of_two_processes_of_one_name_the_earlier_ends_though_nothing_arrives(
+    tmp_path: Path, servers: rounds.Servers
+) -> None:
+    executable = find_mosquitto()
+    if executable is None:
+        unavailable("mosquitto is not installed: apt-get install mosquitto")
+    broker = Mosquitto(MosquittoSettings(folder=tmp_path / "mosquitto", executable=executable, port=free_port()))
+    broker.start()
+    environment = {
+        **os.environ,
+        "TECHPORT_REGISTRY": servers.postgres.database(),
+        "TECHPORT_STORE": servers.influxd.url(servers.influxd.new_bucket(), writers="several"),
+        "TECHPORT_MQTT": f"127.0.0.1:{broker.settings.port}",
+        "TECHPORT_WORKER": "ingest-1",
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for name in ("earlier", "later"):
+            command = [sys.executable, "-m", "techport", "ingest", "--insecure", "--data", str(tmp_path / name)]
+            log = tmp_path / f"{name}.log"
+            with log.open("wb") as output:
+                processes.append(subprocess.Popen(command, stdout=output, stderr=output, env=environment))
+            eventually(lambda log=log: "ingesting" in log.read_text(), "it ingests", rounds.PATIENCE)  # type: ignore[misc]
+        eventually(lambda: processes[0].poll() is not None, "the earlier ends", rounds.PATIENCE)
+        assert processes[0].returncode == 2
+        assert "another process has begun as the worker ingest-1" in " ".join(
+            (tmp_path / "earlier.log").read_text().split()
+        )
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        broker.stop()
+
+
 _WRITER = """
 import os, sys
 log = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)

@@ -118,6 +118,7 @@ def test_a_worker_that_is_replaced_books_nothing_more(ledger: Ledger) -> None:
         lambda: ledger.close_batch("w", {MONDAY: Tally(messages=1, received=3, stored=3)}),
         lambda: ledger.open_batch("w", [MONDAY]),
         lambda: ledger.interrupted("w"),
+        lambda: ledger.has_interrupted("w"),
         lambda: ledger.reconcile("w", {MONDAY: 3}),
         lambda: ledger.expect_corrections("w", [expected(1, 2)]),
     ):

@@ -283,6 +283,7 @@ class Ledger:
     def has_interrupted(self, worker: str) -> bool:
         """Whether there is something to reconcile that is known already; `interrupted` looks for more."""
         with self._database.reading() as transaction:
+            self._check_worker(transaction, worker)
             return transaction.execute(_LEFT, {"worker": worker}).first() is not None
 
     def open_batch(self, worker: str, device_days: Iterable[DeviceDay]) -> None:
@@ -449,8 +450,10 @@ class Ledger:
 
         Raises WorkerReplaced when one has begun since this one did.
         """
-        query = f"{_WORKER} FOR UPDATE" if transaction.on_postgresql else _WORKER
-        row = transaction.execute(query, {"worker": worker}).first()
+        return self._check_worker(transaction, worker, " FOR UPDATE" if transaction.on_postgresql else "")
+
+    def _check_worker(self, transaction: Transaction, worker: str, lock: str = "") -> str | None:
+        row = transaction.execute(_WORKER + lock, {"worker": worker}).first()
         process = self._processes.get(worker)
         if process is not None and (row is None or row.process != process):
             raise WorkerReplaced(f"another process has begun as the worker {worker!r}")
