@@ -878,7 +878,7 @@ def dressing(query: StoreQuery, catalogue: RegistryView, shape: Shape, groups: G
         if not shape.wide:
             batch = _chosen(batch, query, described, shape)
             if in_buckets:
-                batch = rows.with_completeness(batch, query, lambda stream: described.stream(stream).interval_us, now)
+                batch = rows.with_completeness(batch, query, described.stream, now)
             elif groups is not None and not shape.time_weighted:
                 batch = rows.with_shares(batch, groups.seen.readings, due)
             batch = rows.with_units(batch, described.unit)

@@ -15,7 +15,8 @@ from techport_dashboards.query import times
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_pilots.evaluation.statistics import energy_mean
 from techport_pilots.i18n import N_
-from techport_pilots.quality.completeness import Promise, earlier_promises, intervals_at
+from techport_pilots.promises import Promise
+from techport_pilots.quality.completeness import earlier_promises, intervals_at
 from techport_pilots.registry.registry import StreamInfo
 from techport_pilots.time import micros_of
 from techport_storage.columns import group_by_stream

@@ -26,6 +26,8 @@ from techport_dashboards.problems import Problem
 from techport_dashboards.query.limits import Deadline
 from techport_dashboards.query.registry_cache import RegistryView
 from techport_dashboards.query.row_choice import AGGREGATE_OF_KIND, aggregate_of, only_fitting
+from techport_pilots.promises import Promise
+from techport_pilots.quality.completeness import intervals_at, promised_windows
 from techport_pilots.quantities import Kind
 from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import bucket_edges, fixed_width
@@ -49,6 +51,7 @@ LONGEST_HOLD: Micros = DAY
 """How long the value of a stream without an interval holds, unless told."""
 KEYS = ("pilot", "device", "quantity", "kind", "group")
 _QUARTER: Micros = 15 * MINUTE
+_LAST: Micros = 2**62  # behind every time
 _LONGEST_PROFILE: Micros = 200 * 365 * DAY
 _BETWEEN = "\x1f"  # sorts before every printable character
 _MOST_NAMES = 6
@@ -182,9 +185,18 @@ def _together(group: Stream, infos: Sequence[StreamInfo], names: Sequence[str]) 
             parameter="group",
             example=",".join(dict.fromkeys(["pilot", *names])) if "pilot" not in names else "pilot,device,quantity",
         )
-    intervals = [info.interval_us for info in infos]
-    together = None if not all(intervals) else max(1, round(1 / sum(1 / (interval or 1) for interval in intervals)))
-    return msgspec.structs.replace(infos[0], stream=group, interval_us=together, learned_interval_us=None)
+    changes = np.array(sorted({promise.until for info in infos for promise in info.earlier}), np.int64)
+    moments = np.append(changes - 1, _LAST)  # within each time of one promise
+    rates = np.zeros(len(moments))
+    for info in infos:
+        rates += 1 / intervals_at(moments, info.interval_us, info.earlier) if info.interval_us else np.nan
+    *before, together = [None if np.isnan(rate) else max(1, round(1 / rate)) for rate in rates.tolist()]
+    earlier = tuple(
+        Promise(until, interval) for until, interval in zip(changes.tolist(), before, strict=True) if interval
+    )
+    return msgspec.structs.replace(
+        infos[0], stream=group, interval_us=together, earlier=earlier, learned_interval_us=None
+    )
 
 
 def regrouped(
@@ -296,16 +308,16 @@ def expected_readings(
     expected: dict[tuple[Stream, int], float] = {}
     silent = set()
     for stream, place in groups.place.items():
-        group, interval = groups.streams[place], groups.catalogue.stream(stream).interval_us
-        if not interval:
+        group, info = groups.streams[place], groups.catalogue.stream(stream)
+        if not info.interval_us:
             silent.add(group)
-        if not interval or stream not in spans:
+        if not info.interval_us or stream not in spans:
             continue
-        span = spans[stream]
-        if span not in lengths:
-            lengths[span] = _lengths(profile, zone, *span)
-        for number, length in enumerate(lengths[span]):
-            expected[group, number] = expected.get((group, number), 0.0) + float(length) / interval
+        for start, end, interval in promised_windows(info.interval_us, info.earlier, *spans[stream]):
+            if (start, end) not in lengths:
+                lengths[start, end] = _lengths(profile, zone, start, end)
+            for number, length in enumerate(lengths[start, end]):
+                expected[group, number] = expected.get((group, number), 0.0) + float(length) / (interval or np.inf)
     return {key: number for key, number in expected.items() if key[0] not in silent}
 
 
@@ -416,14 +428,14 @@ def time_weighted(
     """
     assert query.start is not None
     assert query.end is not None
-    longest = {stream: _hold_of(groups.catalogue.stream(stream), hold) for stream in groups.place}
-    before = query.start - max(longest.values(), default=0)
+    infos = {stream: groups.catalogue.stream(stream) for stream in groups.place}
+    before = query.start - max((_longest_hold(info, hold) for info in infos.values()), default=0)
     raw = msgspec.structs.replace(query, start=before, every=None, limit=None, after=None)
     sums = np.zeros((len(groups.streams), 3, len(edges) - 1))  # weighted values (two of directions), and weights, in s
     counts = np.zeros((len(groups.streams), len(edges) - 1), np.int64)
     for stream, time, value in _whole_streams(deadline.batches(store.read(raw))):
-        place, kind = groups.place[stream], groups.catalogue.stream(stream).kind
-        lasting = np.minimum(np.append(time[1:], query.end), time + longest[stream])
+        place, kind = groups.place[stream], infos[stream].kind
+        lasting = np.minimum(np.append(time[1:], query.end), time + _holds_of(infos[stream], hold, time))
         begin, end = np.maximum(time, query.start), np.minimum(lasting, query.end)
         held = end > begin
         bucket, row, seconds = _pieces(begin[held], end[held], edges)
@@ -464,10 +476,16 @@ def check_no_counts(groups: Groups) -> None:
             )
 
 
-def _hold_of(info: StreamInfo, hold: Micros | None) -> Micros:
-    if hold is not None:
-        return hold
-    return 3 * info.interval_us if info.interval_us else LONGEST_HOLD
+def _longest_hold(info: StreamInfo, hold: Micros | None) -> Micros:
+    changes = np.array([promise.until - 1 for promise in info.earlier], np.int64)
+    return int(_holds_of(info, hold, np.append(changes, _LAST)).max())
+
+
+def _holds_of(info: StreamInfo, hold: Micros | None, times: Ints) -> Ints:
+    """For how long values of these times hold, µs: by what the stream promised then."""
+    if hold is None and info.interval_us:
+        return 3 * intervals_at(times, info.interval_us, info.earlier)
+    return np.full(len(times), LONGEST_HOLD if hold is None else hold, np.int64)
 
 
 def _whole_streams(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[Stream, Ints, Floats]]:

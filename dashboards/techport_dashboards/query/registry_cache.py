@@ -120,7 +120,11 @@ def _as_handed_on(info: StreamInfo, pilots: Mapping[str, PilotDefinition]) -> St
     interval = interval_handed_on(pilot, info.stream.quantity, info.interval_us)
     if interval == info.interval_us:
         return info
-    return msgspec.structs.replace(info, interval_us=interval, arrives_us=info.interval_us)
+    earlier = tuple(
+        promise._replace(interval=interval_handed_on(pilot, info.stream.quantity, promise.interval))
+        for promise in info.earlier
+    )
+    return msgspec.structs.replace(info, interval_us=interval, earlier=earlier, arrives_us=info.interval_us)
 
 
 def read(registry: Registry, version: int) -> RegistryView:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from techport_dashboards.query.registry_cache import RegistryView
+from techport_pilots.quality.completeness import expected_between
+from techport_pilots.registry.registry import StreamInfo
 from techport_storage.buckets import bucket_edges, fixed_width
 from techport_storage.columns import group_by_stream
 from techport_storage.model import Micros, Query, Stream
@@ -17,10 +19,10 @@ from techport_storage.query_check import check_zone
 
 
 def with_completeness(
-    batch: pa.RecordBatch, query: Query, interval_of: Callable[[Stream], Micros | None], now: Micros
+    batch: pa.RecordBatch, query: Query, info_of: Callable[[Stream], StreamInfo], now: Micros
 ) -> pa.RecordBatch:
     """Buckets with a column `completeness` behind their count: readings ÷ readings expected in the part of the bucket
-    that was asked for and is over, at most 1. Null where nobody has said how often the stream comes.
+    that was asked for and is over, by what was promised then, at most 1. Null where nobody has said how often it is.
     """
     assert query.every is not None
     time = batch.column("time").cast(pa.int64()).to_numpy()
@@ -33,10 +35,13 @@ def with_completeness(
     else:
         ends = time
     last = now if query.end is None else min(now, query.end)
-    asked = np.minimum(ends, last) - (time if query.start is None else np.maximum(time, query.start))
+    ends = np.minimum(ends, last)
+    starts = time if query.start is None else np.maximum(time, query.start)
     expected = np.full(len(time), np.nan)
     for stream, rows in group_by_stream(batch):
-        expected[rows] = asked[rows] / (interval_of(stream) or np.nan)
+        info = info_of(stream)
+        if info.interval_us:
+            expected[rows] = expected_between(starts[rows], ends[rows], info.interval_us, info.earlier)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.minimum(1.0, batch.column("count").to_numpy() / np.maximum(1.0, expected))
     return batch.append_column("completeness", pa.array(np.round(share, 4), from_pandas=True))

@@ -181,7 +181,14 @@ def _stream(share: Share, pilot: PilotDefinition, info: StreamInfo, stream: Stre
     title = info.title if share.terms.names else _title_of(pilot, stream.quantity)
     interval = info.interval_us if width is None else fixed_width(width) or times.length(width)
     shown = msgspec.structs.replace(
-        info, stream=stream, title=title, interval_us=interval, arrives_us=None, learned_interval_us=None, range=None
+        info,
+        stream=stream,
+        title=title,
+        interval_us=interval,
+        earlier=info.earlier if width is None else (),
+        arrives_us=None,
+        learned_interval_us=None,
+        range=None,
     )
     if info.kind == "state" and width is not None:
         return msgspec.structs.replace(

@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from techport_pilots.model import PilotDefinition
+from techport_pilots.promises import Promise, earlier_of
 from techport_pilots.time import interval_micros, micros_of
 from techport_storage.coverage import Coverage, missing_within
 from techport_storage.model import Micros, Query, Selection, Stream
@@ -86,13 +87,6 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flagged_share(self) -> float:
         return self.flagged / self.readings if self.readings else 0.0
-
-
-class Promise(NamedTuple):
-    """What a stream promised until a time; both µs."""
-
-    until: Micros
-    interval: Micros
 
 
 Earlier = Mapping[Stream, Sequence[Promise]]
@@ -195,7 +189,33 @@ def intervals_at(times: NDArray[np.int64], interval: Micros, earlier: Sequence[P
     return intervals
 
 
-def earlier_promises(pilot: PilotDefinition) -> dict[Stream, list[Promise]]:
+def expected_between(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], interval: Micros, earlier: Sequence[Promise]
+) -> NDArray[np.float64]:
+    """How many readings a stream promised in each of some periods.
+
+    Parameters
+    ----------
+    starts, ends : array of int
+        The periods [start, end), µs since the epoch.
+    interval : int
+        What it promises now, µs between readings.
+    earlier : sequence of Promise
+        What it promised before, the oldest first.
+
+    Returns
+    -------
+    array of float
+        A number of readings for each period, not rounded; none for a period that ends before it starts.
+    """
+    expected = np.zeros(len(starts))
+    for promise in earlier:
+        expected += np.maximum(0, np.minimum(ends, promise.until) - starts) / promise.interval
+        starts = np.maximum(starts, promise.until)
+    return np.asarray(expected + np.maximum(0, ends - starts) / interval, np.float64)
+
+
+def earlier_promises(pilot: PilotDefinition) -> dict[Stream, Sequence[Promise]]:
     """What a pilot's streams promised before the intervals that they have now.
 
     Parameters
@@ -204,14 +224,11 @@ def earlier_promises(pilot: PilotDefinition) -> dict[Stream, list[Promise]]:
 
     Returns
     -------
-    dict of Stream to list of Promise
+    dict of Stream to sequence of Promise
         Only streams of devices whose interval was changed; the oldest first, µs.
     """
     return {
-        Stream(pilot.id, device.id, stream.quantity): [
-            Promise(micros_of(before.until, pilot.timezone), interval_micros(before.interval))
-            for before in device.previous
-        ]
+        Stream(pilot.id, device.id, stream.quantity): earlier_of(pilot, device)
         for device in pilot.devices
         if device.previous
         for stream in device.streams

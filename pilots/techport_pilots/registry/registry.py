@@ -12,6 +12,7 @@ from techport_pilots.definition.neighbours import MaySee, check_neighbours, nobo
 from techport_pilots.errors import DefinitionError, UnknownPilot, WrongState
 from techport_pilots.i18n import Message
 from techport_pilots.model import DeviceDefinition, PilotDefinition, Position, StreamDefinition, Text
+from techport_pilots.promises import Promise, earlier_of
 from techport_pilots.quantities import Chart, Kind, Vocabulary, vocabulary_of
 from techport_pilots.registry import events, flag_requests, intervals, lifecycle, registration
 from techport_pilots.registry.database import TIMEOUT_S, Database, clean_text, name
@@ -72,6 +73,7 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     unit_label: str = ""  # as people read it
     kind: Kind = "level"
     interval_us: Micros | None = None  # expected time between readings, as they are handed on
+    earlier: tuple[Promise, ...] = ()  # the same before it was changed, the oldest first
     arrives_us: Micros | None = None  # the same as they arrive, where they are handed on as sums (counts of people)
     learned_interval_us: Micros | None = None  # the same as messages show it, where nobody has said it
     range: tuple[float, float] | None = None
@@ -370,7 +372,7 @@ class Registry:
             info.stream: info
             for p in state.pilots.values()
             for d in p.devices
-            for info in (_described_stream(p.id, d, s, words[p.id]) for s in d.streams)
+            for info in (_described_stream(p, d, s, words[p.id]) for s in d.streams)
         }
         for seen in state.seen:
             if seen not in streams:
@@ -432,13 +434,16 @@ def _described_device(pilot: PilotDefinition, device: DeviceDefinition) -> Devic
     )
 
 
-def _described_stream(pilot: str, device: DeviceDefinition, stream: StreamDefinition, words: Vocabulary) -> StreamInfo:
-    info = _stream_info(Stream(pilot, device.id, stream.quantity), words, described=True)
+def _described_stream(
+    pilot: PilotDefinition, device: DeviceDefinition, stream: StreamDefinition, words: Vocabulary
+) -> StreamInfo:
+    info = _stream_info(Stream(pilot.id, device.id, stream.quantity), words, described=True)
     interval = stream.interval or device.interval
     return msgspec.structs.replace(
         info,
         title=stream.title or info.title,
         interval_us=interval_micros(interval) if interval else None,
+        earlier=earlier_of(pilot, device) if interval else (),
         range=stream.range or info.range,
     )
 
