@@ -105,7 +105,7 @@ def test_a_pilot_remembers_what_its_devices_promised_before():
     device = DeviceDefinition("box", interval="PT10M", previous=[before], streams=streams)
     pilot = PilotDefinition("p", Text(), Text(), [device, DeviceDefinition("other", interval="PT1M")])
     promise = Promise(START, 60 * MINUTE)
-    assert earlier_promises(pilot) == {STREAM: [promise], Stream("p", "box", "pm25"): [promise]}
+    assert earlier_promises(pilot) == {STREAM: (promise,), Stream("p", "box", "pm25"): (promise,)}
     assert promised_windows(STEP, [promise], START - 5, START + 7) == [
         (START - 5, START, 60 * MINUTE),
         (START, START + 7, STEP),
