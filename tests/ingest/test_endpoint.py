@@ -33,7 +33,7 @@ LEVELS = pytest.mark.parametrize("level", [4, 5], ids=["3.1.1", "5"])
 
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:
-    running = EmbeddedBroker(EmbeddedSettings(port=free_port(), window=50, max_packet_bytes=100_000))
+    running = EmbeddedBroker(EmbeddedSettings(port=free_port(), window=100, max_packet_bytes=100_000))
     yield running
     running.close()
 
@@ -231,7 +231,7 @@ def test_a_session_without_a_name_is_refused(broker: EmbeddedBroker) -> None:
 
 
 def test_the_window_stops_one_client_and_no_other(broker: EmbeddedBroker) -> None:
-    """What is beyond the window waits in front of it, and a client that only asks for something else is answered."""
+    """What is beyond half the window waits in front of it, and a client that only asks for something else is answered."""
     with RawClient(broker.port, 5, client_id="a") as noisy, RawClient(broker.port, 4, client_id="b") as other:
         noisy.send(b"".join(publish(TOPIC, reading(number), number, level=5) for number in range(1, 121)))
         taken = receive(broker, 50)

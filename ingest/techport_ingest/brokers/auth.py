@@ -149,6 +149,7 @@ class Admission(NamedTuple):
 
     access: Access
     proof: str | None = None  # the hash that its password has; None for those that need none
+    pilot: str | None = None  # that its credential is of
 
 
 class CredentialAuthenticator(Protocol):
@@ -193,7 +194,7 @@ class Authenticator:
         credential = None if password is None else self._credentials.check(username, password)
         if credential is None:
             return None
-        return Admission(device_access(credential, self._observed), credential.password)
+        return Admission(device_access(credential, self._observed), credential.password, credential.pilot)
 
     def proofs(self) -> Mapping[str, str] | None:
         try:

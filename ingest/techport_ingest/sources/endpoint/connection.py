@@ -36,6 +36,7 @@ from techport_ingest.sources.endpoint.packets import (
     Published,
     Wire,
 )
+from techport_ingest.sources.endpoint.window import Share
 
 if TYPE_CHECKING:
     from techport_ingest.sources.endpoint.server import Server
@@ -95,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self.said_goodbye = False
         self.held = 0  # messages of it that the pipeline has not kept yet
         self.held_bytes = 0
+        self.share = Share()  # of the window: its own until a credential says of which pilot it is
         self.last_arrival = server.loop.time()  # of a packet, by the clock of the loop
         self.stuck_since: float | None = None
         self.closed_at: float | None = None

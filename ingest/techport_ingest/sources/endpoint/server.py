@@ -5,9 +5,8 @@
                                     └──────────── release ◄──────────┘
 
 Bounded are: connections that have not proved who they are, and their time (MOST_UNGREETED, CONNECT_WITHIN); all
-connections (MOST_CONNECTIONS); messages that the pipeline has not kept, by their number (`window`, and of one
-connection MOST_HELD) and their size (WINDOW_BYTES, MOST_HELD_BYTES); long packets on their way (MOST_PARTIAL); and what
-the modules beside this one say.
+connections (MOST_CONNECTIONS); messages that the pipeline has not kept (window.py); long packets on their way
+(MOST_PARTIAL); and what the modules beside this one say.
 """
 
 from __future__ import annotations
@@ -46,6 +45,7 @@ from techport_ingest.sources.endpoint.delivery import (
     well_formed_topic,
 )
 from techport_ingest.sources.endpoint.packets import Granted, Hello, Outgoing, Published, Wanted
+from techport_ingest.sources.endpoint.window import MOST_HELD, Share, Window
 from techport_ingest.sources.session import Inbox
 from techport_pilots.errors import RegistryUnavailable
 from techport_pilots.topics import topic_matches
@@ -61,16 +61,6 @@ MOST_UNGREETED = 2_000
 
 MOST_CONNECTIONS = 20_000
 """Clients that are connected."""
-
-MOST_HELD = 1_000
-"""Messages of one connection that the pipeline has not kept: no more is read from it, and the window stays fair."""
-
-MOST_HELD_BYTES = 8_000_000
-"""Of those messages: nothing more is read from the connection while they are as many."""
-
-WINDOW_BYTES = 64_000_000
-"""Of all messages that the pipeline has not kept: while the store is away, a few devices that send a megabyte at a time
-would else take all memory."""
 
 MOST_PARTIAL = 64_000_000
 """Bytes of packets that have arrived in part, over all connections."""
@@ -122,7 +112,8 @@ class Server:
         self._longest_packet = longest_packet
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Waiting] = {}  # by message
-        self._waiting_bytes = 0
+        self._window = Window(inbox.window)
+        self._shares: dict[str, Share] = {}  # by pilot
         self._blocked: dict[Connection, None] = {}  # have a message for which there is no room
         self._ungreeted: dict[asyncio.Task[None], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -267,6 +258,8 @@ class Server:
         session.will = will
         connection.proof = admission.proof
         connection.backlog = self._clients.connected(f"{user} {client_id}")
+        if admission.pilot is not None:
+            connection.share = self._shares.setdefault(admission.pilot, Share())
         connection.keep_alive = hello.keep_alive
         if connection.wire.five:
             connection.keep_alive = min(hello.keep_alive or LONGEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE)
@@ -370,23 +363,15 @@ class Server:
         receivers = self.exchange.receivers(topic) if may else Receivers({}, [])
         return Route(topic, may, access.is_own(topic), taken, receivers, self.exchange.version)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the window is, for everybody."""
-        return len(self._waiting) >= self.inbox.window or self._waiting_bytes >= WINDOW_BYTES
-
     def has_room(self, connection: Connection) -> bool:
         """Whether one more message of this client fits into the window."""
-        return not self.is_full and connection.held < MOST_HELD and connection.held_bytes < MOST_HELD_BYTES
+        return self._window.has_room(connection)
 
     def _wait_for(self, waiting: Waiting) -> int:
         """The number of a message that the pipeline is to keep."""
         number = next(self._numbers)
         self._waiting[number] = waiting
-        self._waiting_bytes += waiting.size
-        if waiting.connection is not None:
-            waiting.connection.held += 1
-            waiting.connection.held_bytes += waiting.size
+        self._window.add(waiting.connection, waiting.size)
         return number
 
     def block(self, connection: Connection) -> None:
@@ -458,7 +443,7 @@ class Server:
         if will.retain:
             self.exchange.retain(Outgoing(will.topic, will.payload, will.qos, True), session.of_device)
         self._deliver(route, will.payload, will.qos, will.retain, session)
-        if route.taken and not self.is_full:
+        if route.taken and not self._window.is_full:
             number = self._wait_for(Waiting(None, 0, will.qos, len(will.payload)))
             self.inbox.messages.append(Message(will.topic, will.payload, now(), number))
             self.inbox.wake()
@@ -489,13 +474,11 @@ class Server:
             if waiting is None:
                 continue
             connection, packet_id, qos, size, kept = waiting
-            self._waiting_bytes -= size
+            self._window.remove(connection, size)
             if connection is None:
                 if kept is not None and kept.set_running_or_notify_cancel():
                     kept.set_result(None)
                 continue
-            connection.held -= 1
-            connection.held_bytes -= size
             if not qos:
                 continue
             answer = answers.pop(number, None) if answers else None
@@ -512,7 +495,7 @@ class Server:
             if connection.state == "open":
                 connection.send(b"".join(acknowledgements))
         for connection in list(self._blocked):
-            if self.is_full:
+            if self._window.is_full:
                 break
             if self.has_room(connection):
                 del self._blocked[connection]
