@@ -100,7 +100,8 @@ def test_an_administrators_bar_is_one_row(visit: Visitor, city: City, width: int
     assert barriers(page) == []
 
 
-def test_the_first_chart_of_a_device_begins_on_the_first_screen_of_a_phone(visit: Visitor) -> None:
+def test_the_first_chart_of_a_device_begins_on_the_first_screen_of_a_phone(visit: Visitor, city: City) -> None:
+    district.everybody(city)
     page = visit(**PHONE).open(f"{PILOT}/devices/ila-skole")
     expect(page.locator("[aria-busy]")).to_have_count(0)
     expect(page.locator("figure.chart .plot").first).to_be_in_viewport()

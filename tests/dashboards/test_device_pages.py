@@ -107,6 +107,11 @@ async def test_a_silent_device_says_since_when_and_what_to_do(streets: City, cli
     assert "63.43000° N" in text
     fine = (await client.get("/pilots/gater/devices/a?lang=en")).text
     assert "What to do" not in fine
+    assert "<details open><summary>What to do" in text
+    late = (await client.get("/pilots/gater/devices/c?lang=en")).text
+    assert "<details><summary>What to do" in late, (
+        "one message that is missing leaves a phone's first screen to the chart"
+    )
     never = (await client.get("/pilots/gater/devices/d?lang=en")).text
     assert "techport device add gater d" in never
 
