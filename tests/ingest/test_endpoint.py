@@ -231,7 +231,7 @@ def test_a_session_without_a_name_is_refused(broker: EmbeddedBroker) -> None:
 
 
 def test_the_window_stops_one_client_and_no_other(broker: EmbeddedBroker) -> None:
-    """What is beyond half the window waits in front of it, and a client that only asks for something else is answered."""
+    """What is beyond half the window waits in front of it; a client that only asks for something else is answered."""
     with RawClient(broker.port, 5, client_id="a") as noisy, RawClient(broker.port, 4, client_id="b") as other:
         noisy.send(b"".join(publish(TOPIC, reading(number), number, level=5) for number in range(1, 121)))
         taken = receive(broker, 50)
