@@ -104,7 +104,7 @@ def test_quality_of_service_0_is_received_too(broker: EmbeddedBroker, device: Cl
 
 
 def test_the_window_is_bounded(broker: EmbeddedBroker, device: Client) -> None:
-    """Fifty unsettled ones are held, half of the window; the broker reads no more from a client that publishes beyond."""
+    """Fifty unsettled ones are held, half of the window; no more is read from a client that publishes beyond."""
     acknowledged = acknowledgements(device)
     for number in range(500):
         device.publish(TOPIC, reading(number), qos=1)
