@@ -267,7 +267,7 @@ class Server:
         connection.opened(session, hello, most_control, self._longest_packet)
         session.link = connection
         granted = Granted(
-            receive_maximum=min(self.inbox.window, MOST_HELD),
+            receive_maximum=min(self.inbox.window // 2, MOST_HELD),
             longest_packet=self._longest_packet,
             session_expiry=session.expiry if session.expiry != hello.session_expiry else None,
             assigned_client_id=None if hello.client_id else client_id,
